@@ -1,0 +1,1 @@
+"""Two token sequences in, links out."""

@@ -1,0 +1,68 @@
+"""What a word alignment is, and what an aligner must do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+
+class Token(NamedTuple):
+    """A word of a text, with its place: ``text[start:end]``, half-open, in Unicode code points."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedText:
+    """A text and its tokens, in order and without overlap; white space belongs to no token.
+
+    >>> TokenizedText("Zoë lacht.", (Token(0, 3), Token(4, 9), Token(9, 10))).words
+    ['Zoë', 'lacht', '.']
+    """
+
+    text: str
+    tokens: tuple[Token, ...]
+
+    @property
+    def words(self) -> list[str]:
+        """The tokens' own characters."""
+        return [self.text[start:end] for start, end in self.tokens]
+
+
+class Link(NamedTuple):
+    """Source token ``source`` and target token ``target`` (zero-based) render each other.
+
+    ``score`` lies in 0..1: a probability or a similarity, by the aligner's own scale.
+    """
+
+    source: int
+    target: int
+    score: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class WordAlignment:
+    """The links of one sentence pair, sorted by (source, target), each pair once."""
+
+    links: tuple[Link, ...]
+
+
+@runtime_checkable
+class Aligner(Protocol):
+    """Anything that links the words of a text with the words of its translation."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of everything that can change the links (weights, layer, method), and of nothing else."""
+        ...
+
+    def align(
+        self, pairs: Sequence[tuple[TokenizedText, TokenizedText]], *, source: str, target: str
+    ) -> list[WordAlignment]:
+        """Return one alignment a pair (source text, target text), in the same order.
+
+        ``source`` and ``target`` are FLORES-200 codes. A pair with no tokens on one side has no links.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""What a labelled example is, and how it is read and written."""

@@ -1,0 +1,1 @@
+"""The wiring: configuration, builds, the command line and the Prefect flows."""

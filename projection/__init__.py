@@ -1,0 +1,1 @@
+"""Labels carried across a translation."""

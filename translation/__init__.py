@@ -1,0 +1,1 @@
+"""Text in, text out: translation knows nothing of labels."""
