@@ -1,4 +1,4 @@
-"""One lazy table per kind of part (projectors, aligners, translators, tasks): a name finds its code, loaded on first use.
+"""One lazy table per kind of part (projectors, aligners, translators, tasks): a name finds its code on first use.
 
 A built-in part is one line in the table of its folder; a third party adds one by an entry point of the same group
 (``[project.entry-points."spanferry.projectors"]``). Listing names imports nothing.
