@@ -1,0 +1,142 @@
+"""The folder of a build: what lies where, whose it is, and that only one build writes to it at a time.
+
+out/demo/
+  README.md  report.json  config.yaml      the card, the counts, the settings: what a reader needs
+  data/de/train-00000-of-00001.parquet     the dataset, one config a language
+  dropped/de/train.jsonl                   every lost example and span, with its reason
+  rejects/train.jsonl                      source rows that could not be read (on_error: skip)
+  .spanferry/                              what lets a build go on where it stopped; may be deleted when done
+    source/train/00000.jsonl               the source as it was read, cut into shards
+    shards/de/train/00000.jsonl            one shard: every example of it, carried or dropped
+    runs.jsonl                             when it was run, and how fast that was
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from spanferry.data.errors import BuildError
+from spanferry.flows.shards import remove_temporary, write_json
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class BuildFolder:
+    """Paths inside one build's folder.
+
+    >>> folder = BuildFolder(Path("out/demo"))
+    >>> folder.shard("de", "train", 3).as_posix()
+    'out/demo/.spanferry/shards/de/train/00003.jsonl'
+    >>> folder.data("de", "train", 0, 1).as_posix()
+    'out/demo/data/de/train-00000-of-00001.parquet'
+    """
+
+    root: Path
+
+    @property
+    def state(self) -> Path:
+        """What is needed to go on, and nothing that a reader of the dataset needs."""
+        return self.root / ".spanferry"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.json"
+
+    @property
+    def card(self) -> Path:
+        return self.root / "README.md"
+
+    def source(self, split: str, index: int) -> Path:
+        return self.state / "source" / split / f"{index:05d}.jsonl"
+
+    def shard(self, language: str, split: str, index: int) -> Path:
+        return self.state / "shards" / language / split / f"{index:05d}.jsonl"
+
+    def data(self, language: str, split: str, index: int, total: int) -> Path:
+        return self.root / "data" / language / f"{split}-{index:05d}-of-{total:05d}.parquet"
+
+    def dropped(self, language: str, split: str) -> Path:
+        return self.root / "dropped" / language / f"{split}.jsonl"
+
+    def rejects(self, split: str) -> Path:
+        return self.root / "rejects" / f"{split}.jsonl"
+
+    def check(self) -> None:
+        """Refuse a folder that is something else's.
+
+        Raises:
+            BuildError: it is a file, or holds things but no build, or a build of a later version.
+        """
+        if not self.root.exists():
+            return
+        if not self.root.is_dir():
+            raise BuildError(f"output {self.root}: found a file, expected a folder; name another `output`")
+        mark = self.state / "build.json"
+        try:
+            found = json.loads(mark.read_text(encoding="utf-8"))["format"]
+        except (OSError, ValueError, KeyError, TypeError):
+            others = sorted(path.name for path in self.root.iterdir() if path != self.state)
+            if others:
+                listing = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+                raise BuildError(
+                    f"output {self.root}: found {listing} and no build of spanferry, expected an empty folder or a "
+                    f"build to go on with; name another `output`"
+                ) from None
+            return
+        if found != FORMAT:
+            raise BuildError(
+                f"output {self.root}: found a build of format {found}, expected {FORMAT}; name another `output`, or "
+                f"go on with the version of spanferry that began it"
+            )
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Hold the folder for one build; make it if it is not there.
+
+        Raises:
+            BuildError: it is something else's (see `check`), cannot be written, or another build holds it.
+        """
+        self.check()
+        try:
+            self.state.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.state / "lock", timeout=0)
+            lock.acquire()
+        except Timeout:
+            raise BuildError(
+                f"output {self.root}: another build is writing to it; wait for it, or name another `output`"
+            ) from None
+        except OSError as error:
+            raise BuildError(f"output {self.root}: cannot be written ({error.strerror or error})") from None
+        try:
+            remove_temporary(self.state)
+            write_json(self.state / "build.json", {"format": FORMAT})
+            yield
+        finally:
+            lock.release()
+
+    def log_run(self, facts: Mapping[str, Any]) -> None:
+        """Add one line to the list of runs: times and rates, which no other file of the build holds."""
+        with (self.state / "runs.jsonl").open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"ended": time.time(), **facts}, ensure_ascii=False) + "\n")
+
+    def runs(self) -> list[dict[str, Any]]:
+        """Return the list of runs, oldest first; a line that a crash cut off is left out."""
+        try:
+            lines = (self.state / "runs.jsonl").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return []
+        runs = []
+        for line in lines:
+            try:
+                runs.append(json.loads(line))
+            except ValueError:
+                continue
+        return runs

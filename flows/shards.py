@@ -1,0 +1,166 @@
+"""Shards: how a build of any size is cut, written and found again.
+
+A shard is a pure function of its rows, the settings that matter, the models and the code of its step; `digest` turns
+all of these into its key. Its file is written under a temporary name and moved into place, and only then its sidecar
+(``00003.json`` beside ``00003.jsonl``) is written, in the same way. The sidecar alone says that a shard is done: it
+holds the key, the checksum of the file and the counts, so a half-written, stale or damaged file is never taken for a
+result, however a run ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from spanferry.data.errors import DataError
+
+Item = TypeVar("Item")
+
+TEMPORARY = ".tmp"
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 of plain data (mappings, lists, texts, numbers), whatever the order of keys.
+
+    >>> digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
+    True
+    >>> digest({"a": 1}) == digest({"a": 1.0})
+    False
+    """
+    canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def file_digest(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def cut(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Cut a stream into lists of ``size``; the last may be shorter.
+
+    >>> list(cut("abcde", 2))
+    [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    stream = iter(items)
+    while chunk := list(islice(stream, size)):
+        yield chunk
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path to write to; move it to ``path`` when the block ends well, remove it when it does not.
+
+    What was written is on the disk before it gets its name, so that a power cut leaves the old file or the new one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what killed runs left half-written under ``folder``; only for who holds the build's lock."""
+    for path in folder.rglob(f".*{TEMPORARY}"):
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing_text(path: str | Path) -> Iterator[IO[str]]:
+    """Open a UTF-8 text file for writing in the manner of `replacing`."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+        yield stream
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write plain data as readable JSON in the manner of `replacing`."""
+    with writing_text(path) as stream:
+        json.dump(value, stream, ensure_ascii=False, indent=2, allow_nan=False)
+        stream.write("\n")
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What stands beside a finished file.
+
+    Attributes:
+        key: `digest` of everything that the file is a function of.
+        checksum: SHA-256 of the file.
+        counts: what it holds, by name (``{"rows": 2000, "kept": 1987}``).
+        facts: anything else worth knowing without opening it.
+    """
+
+    key: str
+    checksum: str
+    counts: Mapping[str, Any]
+    facts: Mapping[str, Any]
+
+
+def sidecar_path(path: Path) -> Path:
+    """Return where the sidecar of ``path`` stands.
+
+    >>> sidecar_path(Path("de/train/00003.jsonl")).as_posix()
+    'de/train/00003.json'
+    """
+    return path.with_suffix(".json")
+
+
+def finish(path: Path, key: str, counts: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> Sidecar:
+    """Declare ``path`` done: checksum it and write its sidecar, the last act of a shard."""
+    sidecar = Sidecar(key, file_digest(path), counts, facts or {})
+    write_json(
+        sidecar_path(path),
+        {"key": key, "checksum": sidecar.checksum, "counts": dict(counts), "facts": dict(sidecar.facts)},
+    )
+    return sidecar
+
+
+def finished(path: Path, key: str | None = None) -> Sidecar | None:
+    """Return the sidecar of ``path`` if it is whole, fits ``key`` and the file has its checksum; None otherwise."""
+    try:
+        value = json.loads(sidecar_path(path).read_text(encoding="utf-8"))
+        sidecar = Sidecar(value["key"], value["checksum"], value["counts"], value["facts"])
+        if key is not None and sidecar.key != key:
+            return None
+        return sidecar if file_digest(path) == sidecar.checksum else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object a line, in the manner of `replacing`."""
+    with writing_text(path) as stream:
+        stream.writelines(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n" for record in records)
+
+
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """Read what `write_records` wrote.
+
+    Raises:
+        DataError: the file is gone or damaged.
+    """
+    try:
+        with path.open(encoding="utf-8") as stream:
+            for number, line in enumerate(stream, 1):
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise DataError(f"damaged: {error}", path=path, line=number, hint="run the build again") from None
+    except FileNotFoundError:
+        raise DataError("this part of the build is gone", path=path, hint="run the build again") from None
