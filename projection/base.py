@@ -35,6 +35,9 @@ class Projection:
         score: confidence in 0..1 by the method's own scale; None where it has none.
         reason: see `Reason`.
         detail: free text for people: a filter's verdict, the votes of a cascade.
+        source_coverage: share of the source span's words that have a counterpart in the target span, 0..1; None where
+            the method does not look at words.
+        target_coverage: share of the target span's words that have a counterpart in the source span, 0..1.
     """
 
     source: Span
@@ -43,6 +46,8 @@ class Projection:
     score: float | None = None
     reason: Reason | None = None
     detail: str = ""
+    source_coverage: float | None = None
+    target_coverage: float | None = None
 
     def __post_init__(self) -> None:
         if (self.target is None) != (self.reason is not None):

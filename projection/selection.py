@@ -1,0 +1,175 @@
+"""From many possible places a span to one place each: the set that is best as a whole.
+
+Each source span brings its candidates, scored on their own. Taking the best of each may put two spans on the same
+words, although they stood apart in the source. `select` finds the choice with the highest total score in which spans
+overlap in the target only if they overlap in the source (nested, crossing or equal spans).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+# A difference in place only decides between scores that are equal otherwise: scores differ by far more than this.
+_TIE = 1e-6
+
+_MOST_STEPS = 20_000
+
+
+class Candidate(NamedTuple):
+    """A target range ``start <= i < end`` (characters or tokens, as the method counts) for one span.
+
+    ``score`` is at least 0, more is better. ``distance`` in 0..1 breaks ties: less is better.
+    """
+
+    start: int
+    end: int
+    score: float
+    distance: float = 0.0
+
+    @property
+    def worth(self) -> float:
+        """What `select` adds up."""
+        return self.score - _TIE * self.distance
+
+
+class Selection(NamedTuple):
+    """One candidate a span, or None where every good choice leaves the span without a place.
+
+    ``exact`` is False when the search stopped at its limit of steps and something better may exist.
+    """
+
+    chosen: list[Candidate | None]
+    exact: bool
+
+
+def select(
+    spans: Sequence[tuple[int, int]], candidates: Sequence[Sequence[Candidate]], *, most_steps: int = _MOST_STEPS
+) -> Selection:
+    """Choose at most one candidate a span so that the sum of scores is highest.
+
+    A depth-first branch and bound. It is at once done when the best candidates of all spans go together, which is the
+    common case; otherwise it splits the spans into groups that can come into each other's way, and searches each.
+    With ties, the candidate that was listed first wins.
+
+    Args:
+        spans: source range of each span, half-open.
+        candidates: a span's candidates, best first.
+        most_steps: partial choices to look at in one group before the search is cut off.
+
+    Neighbours in the source may not share a word in the target, so the weaker one moves:
+
+    >>> rome, paris = [Candidate(0, 1, 0.9)], [Candidate(0, 1, 0.8), Candidate(2, 3, 0.5)]
+    >>> [(place.start, place.end) for place in select([(0, 4), (9, 14)], [rome, paris]).chosen]
+    [(0, 1), (2, 3)]
+
+    Nested spans may:
+
+    >>> [(place.start, place.end) for place in select([(0, 14), (9, 14)], [rome, paris]).chosen]
+    [(0, 1), (0, 1)]
+    """
+    chosen: list[Candidate | None] = [options[0] if options else None for options in candidates]
+    if not _any_conflict(spans, chosen):
+        return Selection(chosen, True)
+    exact = True
+    undominated = [_undominated(options) for options in candidates]
+    for group in _groups(spans, undominated):
+        if len(group) > 1:
+            best, complete = _search([spans[i] for i in group], [undominated[i] for i in group], most_steps)
+            exact = exact and complete
+            for i, place in zip(group, best, strict=True):
+                chosen[i] = place
+    return Selection(chosen, exact)
+
+
+def _any_conflict(spans: Sequence[tuple[int, int]], places: Sequence[Candidate | None]) -> bool:
+    # In order of their start, a range can only overlap the running farthest end or later ranges; but whether an
+    # overlap is allowed depends on the pair, so every overlapping pair is looked at.
+    taken = sorted((place.start, place.end, i) for i, place in enumerate(places) if place is not None)
+    for n, (_, end, i) in enumerate(taken):
+        for start, _, k in taken[n + 1 :]:
+            if start >= end:
+                break
+            if not _overlap(spans[i], spans[k]):
+                return True
+    return False
+
+
+def _overlap(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
+
+
+def _undominated(options: Sequence[Candidate]) -> list[Candidate]:
+    """Leave out a candidate that contains another one worth as much: whatever fits around it fits around that one."""
+    kept: list[Candidate] = []
+    for option in sorted(options, key=lambda option: -option.worth):
+        if not any(option.start <= other.start and other.end <= option.end for other in kept):
+            kept.append(option)
+    return kept
+
+
+def _groups(spans: Sequence[tuple[int, int]], candidates: Sequence[Sequence[Candidate]]) -> list[list[int]]:
+    """Split the spans so that no candidate of one group can exclude a candidate of another."""
+    parent = list(range(len(spans)))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = i = parent[parent[i]]
+        return i
+
+    # Sweep over all candidates from left to right; those still open overlap the one that starts.
+    events = sorted((option.start, option.end, i) for i, options in enumerate(candidates) for option in options)
+    still_open: dict[int, int] = {}  # span -> farthest end of its candidates so far
+    for start, end, i in events:
+        for k in [k for k, farthest in still_open.items() if farthest <= start]:
+            del still_open[k]
+        for k in still_open:
+            if root(k) != root(i) and not _overlap(spans[i], spans[k]):
+                parent[root(k)] = root(i)
+        still_open[i] = max(end, still_open.get(i, end))
+    groups: dict[int, list[int]] = {}
+    for i in range(len(spans)):
+        groups.setdefault(root(i), []).append(i)
+    return list(groups.values())
+
+
+def _search(
+    spans: list[tuple[int, int]], candidates: list[list[Candidate]], most_steps: int
+) -> tuple[list[Candidate | None], bool]:
+    """Try the spans in turn, best candidate first, and give up a branch whose bound cannot beat the best so far."""
+    best: list[Candidate | None] = [None] * len(spans)
+    best_worth = -1.0
+    steps = 0
+    chosen: list[Candidate | None] = []
+
+    def visit(i: int, worth: float, free: list[list[Candidate]]) -> None:
+        # `free[k]`: candidates of span k that go with all chosen so far. Their best ones, together, are the bound.
+        nonlocal best, best_worth, steps
+        steps += 1
+        bound = worth + sum(options[0].worth for options in free[i:] if options)
+        if steps > most_steps or bound <= best_worth + 1e-12:
+            return
+        if i == len(spans):
+            best, best_worth = chosen.copy(), worth
+            return
+        for option in free[i]:
+            chosen.append(option)
+            visit(i + 1, worth + option.worth, _still_free(spans, free, i, option))
+            chosen.pop()
+        chosen.append(None)
+        visit(i + 1, worth, free)
+        chosen.pop()
+
+    visit(0, 0.0, candidates)
+    return best, steps <= most_steps
+
+
+def _still_free(
+    spans: list[tuple[int, int]], free: list[list[Candidate]], i: int, taken: Candidate
+) -> list[list[Candidate]]:
+    return [
+        options
+        if k <= i or _overlap(spans[i], spans[k])
+        else [option for option in options if option.end <= taken.start or taken.end <= option.start]
+        for k, options in enumerate(free)
+    ]
