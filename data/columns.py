@@ -1,0 +1,174 @@
+"""What a cell may hold for the role its column plays: each function checks one value and gives it its one form.
+
+Public datasets write the same thing in several ways (spans as dicts, as triples, as a dict of lists; labels as names
+or as numbers with a list of names beside). Every message names the column, what was found and what was expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final, TypeGuard
+
+from spanferry.data.errors import DataError
+from spanferry.data.example import Span
+
+_START: Final = ("start", "begin", "start_offset")
+_END: Final = ("end", "end_offset")
+_LABEL: Final = ("label", "type", "entity", "entity_group")
+
+
+def as_text(value: Any, column: str) -> str:
+    """Return a text as it is.
+
+    Raises:
+        DataError: it is no text (null, a number, a list).
+    """
+    if not isinstance(value, str):
+        raise DataError(f"column {column!r} is {_short(value)}: expected text")
+    return value
+
+
+def as_label(value: Any, column: str, names: Sequence[str] | None) -> str | int | float | None:
+    """Return an example-level label, a number as its name where the names are known; -1 and null are "no gold".
+
+    >>> as_label(2, "label", ["entailment", "neutral", "contradiction"])
+    'contradiction'
+
+    Raises:
+        DataError: it is neither text nor a number, or no name has that number.
+    """
+    if names is not None and isinstance(value, int) and not isinstance(value, bool):
+        return None if value == -1 else _name(value, column, names)
+    if value is not None and not isinstance(value, str | int | float):
+        raise DataError(f"column {column!r} is {_short(value)}: expected one label (text or a number)")
+    return value
+
+
+def as_strings(value: Any, column: str) -> list[str]:
+    """Return a list of texts.
+
+    Raises:
+        DataError: it is something else.
+    """
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise DataError(f"column {column!r} is {_short(value)}: expected a list of tokens")
+    for index, item in enumerate(value):
+        if not isinstance(item, str):
+            raise DataError(f"column {column!r}, token {index} is {_short(item)}: expected text")
+    return list(value)
+
+
+def as_tags(value: Any, column: str, names: Sequence[str] | None) -> list[str]:
+    """Return a list of tags, numbers as their names.
+
+    >>> as_tags([0, 1], "ner_tags", ["O", "B-PER"])
+    ['O', 'B-PER']
+
+    Raises:
+        DataError: it is something else, or numbers without names.
+    """
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise DataError(f"column {column!r} is {_short(value)}: expected a list of tags")
+    return [tag if isinstance(tag, str) else _name(tag, column, names) for tag in value]
+
+
+def as_offsets(value: Any, column: str, words: Sequence[str], text: str) -> tuple[tuple[int, int], ...]:
+    """Return the (start, end) of each word that starts at ``value`` in ``text``.
+
+    Raises:
+        DataError: the text has another word there, or the words overlap.
+    """
+    if not isinstance(value, Sequence) or len(value) != len(words):
+        raise DataError(f"column {column!r} is {_short(value)}: expected one whole number a token ({len(words)})")
+    offsets = []
+    for index, (start, word) in enumerate(zip(value, words, strict=True)):
+        if not isinstance(start, int) or start < 0 or not word or not text.startswith(word, start):
+            raise DataError(f"column {column!r}, token {index}: {word!r} does not stand at {start!r} of the text")
+        offsets.append((start, start + len(word)))
+    for index, (before, after) in enumerate(pairwise(offsets)):
+        if after[0] < before[1]:
+            raise DataError(f"column {column!r}: tokens {index} and {index + 1} overlap or are out of order")
+    return tuple(offsets)
+
+
+def as_spans(value: Any, column: str, text: str, field: str, names: Sequence[str] | None) -> tuple[Span, ...]:
+    """Return spans into ``text``, from any of the forms in use:
+
+    - ``[{"start": 0, "end": 3, "label": "PER"}]`` (also ``begin``, ``start_offset``, ``end_offset``, ``type``,
+      ``entity``, ``entity_group``);
+    - ``[[0, 3, "PER"]]`` (doccano, spaCy);
+    - ``{"start": [0], "end": [3], "label": ["PER"]}`` (``datasets`` before 4).
+
+    A ``text`` that a span brings is compared with what it labels, which finds offsets in bytes or UTF-16 units.
+
+    >>> as_spans([[0, 3, "PER"]], "spans", "Zoë lacht.", "text", None)
+    (Span(start=0, end=3, label='PER', field='text'),)
+
+    Raises:
+        DataError: a span has another form, is empty, ends past the text, or labels something else than its ``text``.
+    """
+    if isinstance(value, Mapping):
+        value = _transposed(value, column)
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise DataError(f"column {column!r} is {_short(value)}: expected a list of spans")
+    return tuple(
+        _span(item, f"column {column!r}, span {index}", text, field, names) for index, item in enumerate(value)
+    )
+
+
+def _span(item: Any, where: str, text: str, field: str, names: Sequence[str] | None) -> Span:
+    start: Any
+    end: Any
+    label: Any
+    start = end = label = surface = None
+    if isinstance(item, Mapping):
+        start, end, label = (next((item[key] for key in keys if key in item), None) for keys in (_START, _END, _LABEL))
+        surface = item.get("text")
+    elif isinstance(item, Sequence) and not isinstance(item, str) and len(item) == 3:
+        start, end, label = item
+    if isinstance(label, int) and not isinstance(label, bool):
+        label = _name(label, where, names)
+    if not (_is_whole(start) and _is_whole(end) and isinstance(label, str)):
+        raise DataError(f'{where} is {_short(item)}: expected {{"start": number, "end": number, "label": text}}')
+    if end > len(text):
+        raise DataError(
+            f"{where} is {start}:{end} ({label}), which ends past the text of {len(text)} characters",
+            hint="offsets count characters (code points), not bytes or UTF-16 units, and the end is exclusive",
+        )
+    span = Span(start, end, label, field)
+    if isinstance(surface, str) and surface != text[start:end]:
+        raise DataError(
+            f"{where} is {start}:{end}, which labels {text[start:end]!r}, but its own text is {surface!r}",
+            hint="offsets count characters (code points), not bytes or UTF-16 units, and the end is exclusive",
+        )
+    return span
+
+
+def _transposed(value: Mapping[str, Any], column: str) -> list[dict[str, Any]]:
+    lists = {key: items for key, items in value.items() if isinstance(items, Sequence) and not isinstance(items, str)}
+    if len(lists) != len(value) or len({len(items) for items in lists.values()}) > 1:
+        raise DataError(f"column {column!r} is {_short(dict(value))}: expected a list of spans")
+    return [dict(zip(lists, items, strict=True)) for items in zip(*lists.values(), strict=True)]
+
+
+def _name(number: Any, column: str, names: Sequence[str] | None) -> str:
+    if not _is_whole(number):
+        raise DataError(f"column {column!r} holds {_short(number)}: expected a label")
+    if names is None:
+        raise DataError(
+            f"column {column!r} holds the number {number}, and the source does not say which label that is",
+            hint=f"give the names in order: names: {{{column}: [O, B-PER, ...]}}",
+        )
+    if not 0 <= number < len(names):
+        raise DataError(f"column {column!r} holds the number {number}: expected 0 to {len(names) - 1}")
+    return names[number]
+
+
+def _is_whole(value: Any) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,228 @@
+"""Parquet, read a batch at a time and written a row group at a time, with the features that ``datasets`` looks for.
+
+Reading needs no ``datasets``: label names stand in the file's metadata as JSON. pyarrow is imported on first use.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from spanferry.data.errors import DataError
+from spanferry.data.records import Record
+
+_READ_ROWS: Final = 1024
+_GROUP_ROWS: Final = 10_000
+_KEY: Final = b"huggingface"
+
+Names = dict[str, tuple[str, ...]]
+
+
+def read_parquet(path: Path) -> Iterator[Record]:
+    """Yield one record a row; no more than 1,024 rows (and one row group's pages) are in memory.
+
+    Raises:
+        DataError: the file is no Parquet file, or is cut off.
+    """
+    import pyarrow as pa
+
+    number = 0
+    with _opened(path) as file:
+        batches = file.iter_batches(batch_size=_READ_ROWS)
+        while True:
+            try:
+                batch = next(batches, None)
+            except (pa.ArrowException, OSError) as error:
+                raise DataError(f"broken Parquet data: {error}", path=path, row=number) from None
+            if batch is None:
+                return
+            for row in batch.to_pylist():
+                yield Record(raw=row, row=row, number=number)
+                number += 1
+
+
+def parquet_names(path: Path) -> Names:
+    """Return the label names that the file's metadata gives, by column; see `names_in`."""
+    with _opened(path) as file:
+        metadata = file.schema_arrow.metadata or {}
+    if _KEY not in metadata:
+        return {}
+    return names_in(json.loads(metadata[_KEY]).get("info", {}).get("features", {}))
+
+
+def _opened(path: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"not a Parquet file, or cut off: {error}", path=path) from None
+
+
+def names_in(features: Mapping[str, Any]) -> Names:
+    """Return the label names in the JSON form of ``datasets.Features``: column -> names, ``spans.label`` -> names.
+
+    >>> names_in({"label": {"_type": "ClassLabel", "names": ["no", "yes"]},
+    ...           "spans": {"_type": "List", "feature": {"label": {"_type": "ClassLabel", "names": ["PER"]}}}})
+    {'label': ('no', 'yes'), 'spans.label': ('PER',)}
+    """
+    found: Names = {}
+
+    def visit(name: str, feature: Any) -> None:
+        if isinstance(feature, list):  # the old way to write a list
+            visit(name, feature[0] if feature else None)
+        elif isinstance(feature, Mapping):
+            if feature.get("_type") == "ClassLabel":
+                found[name] = tuple(feature["names"])
+            elif "_type" in feature:
+                visit(name, feature.get("feature"))
+            else:
+                for key, inner in feature.items():
+                    visit(f"{name}.{key}", inner)
+
+    for column, feature in features.items():
+        visit(column, feature)
+    return found
+
+
+class TableTypes:
+    """The Arrow types of a table that grows: declared for some columns, found in the rows for the others.
+
+    A column that is null at first, or whole numbers and later fractions, takes the wider type.
+    """
+
+    def __init__(self, features: Any) -> None:
+        self.features = features  # datasets.Features of the declared columns
+        self.schema = features.arrow_schema.remove_metadata()
+        self._numbers = {
+            name: {label: number for number, label in enumerate(labels)}
+            for name, labels in names_in(features.to_dict()).items()
+        }
+
+    def table(self, rows: Sequence[Mapping[str, Any]]) -> Any:
+        """Return the rows as a table, and widen `schema` to hold it.
+
+        Raises:
+            DataError: a column has values of types that do not go together.
+        """
+        import pyarrow as pa
+
+        arrays: dict[str, Any] = {}
+        declared = set(self.features)
+        columns = dict.fromkeys([*self.schema.names, *(name for row in rows for name in row)])
+        for name in columns:
+            values = [self._numbered(name, row.get(name)) for row in rows]
+            try:
+                arrays[name] = pa.array(values, type=self.schema.field(name).type if name in declared else None)
+            except (pa.ArrowException, OverflowError) as error:
+                raise DataError(
+                    f"column {name!r} cannot be one column of a table: {error}",
+                    hint="a column holds values of one type; JSONL holds rows of any kind",
+                ) from None
+        found = pa.table(arrays)
+        try:
+            self.schema = pa.unify_schemas([self.schema, found.schema], promote_options="permissive")
+        except pa.ArrowException as error:
+            raise DataError(
+                f"a column changes its type: {error}",
+                hint="a column holds values of one type; JSONL holds rows of any kind",
+            ) from None
+        return self.fit(found)
+
+    def fit(self, table: Any) -> Any:
+        """Return ``table`` with the columns and types of `schema`."""
+        import pyarrow as pa
+
+        columns = [
+            table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+            for field in self.schema
+        ]
+        return pa.table(columns, schema=self.schema)
+
+    @property
+    def all_features(self) -> Any:
+        """``datasets.Features`` of every column."""
+        from datasets import Features
+
+        found = Features.from_arrow_schema(self.schema)
+        return Features({**found, **self.features})
+
+    def _numbered(self, name: str, value: Any) -> Any:
+        """Return labels as their numbers, where names are declared."""
+        if name in self._numbers and value is not None:
+            numbers = self._numbers[name]
+            return (
+                [_number(item, numbers, name) for item in value]
+                if isinstance(value, list)
+                else _number(value, numbers, name)
+            )
+        if name == "spans" and "spans.label" in self._numbers:
+            numbers = self._numbers["spans.label"]
+            return [{**span, "label": _number(span["label"], numbers, name)} for span in value]
+        return value
+
+
+def _number(label: Any, numbers: Mapping[str, int], column: str) -> int:
+    if label not in numbers:
+        raise DataError(f"column {column!r} has label {label!r}: expected one of {', '.join(numbers)}")
+    return numbers[label]
+
+
+def write_parquet(rows: Iterable[Mapping[str, Any]], path: Path, features: Any) -> None:
+    """Write rows as one Parquet file that ``datasets.load_dataset`` opens with its label names.
+
+    Args:
+        rows: streamed; 10,000 are in memory at a time.
+        path: the file; where a later row needs a wider type than the first ones, it is written again so far.
+        features: ``datasets.Features`` of the columns that are known beforehand; the others are found in the rows.
+
+    Raises:
+        DataError: a column has values of types that do not go together, or a label that its names do not have.
+    """
+    import pyarrow.parquet as pq
+
+    stream = iter(rows)
+    types = TableTypes(features)
+    writer = None
+    try:
+        while True:
+            before = types.schema
+            group = list(islice(stream, _GROUP_ROWS))
+            if group or writer is None:
+                table = types.table(group)
+                if writer is None:
+                    writer = pq.ParquetWriter(path, _with_features(types))
+                elif types.schema != before:
+                    writer.close()
+                    writer = _rewrite(path, types)
+                writer.write_table(table.cast(_with_features(types)))
+            if len(group) < _GROUP_ROWS:
+                return
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _with_features(types: TableTypes) -> Any:
+    """Return the schema with the features in its metadata."""
+    return types.schema.with_metadata(types.all_features.arrow_schema.metadata)
+
+
+def _rewrite(path: Path, types: TableTypes) -> Any:
+    """Write the groups of ``path`` again under the wider types, and return the writer to go on with."""
+    import pyarrow.parquet as pq
+
+    old = path.with_name(f"{path.name}.narrow")
+    path.rename(old)
+    writer = pq.ParquetWriter(path, _with_features(types))
+    try:
+        with pq.ParquetFile(old) as file:
+            for index in range(file.num_row_groups):
+                writer.write_table(types.fit(file.read_row_group(index)).cast(_with_features(types)))
+    finally:
+        old.unlink()
+    return writer
