@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from spanferry.data.errors import ConfigError
 from spanferry.data.signature import fingerprint, parse_signature, signature
 
