@@ -73,8 +73,8 @@ def ensure_converted(
     Args:
         model: folder with a Hugging Face checkpoint or a CTranslate2 model, hub id, or ``"bundled"``.
         revision: branch, tag or commit of a hub model.
-        quantization: one of `QUANTIZATIONS`, or ``"auto"``: int8 on a CPU, int8_float16 on a CUDA device that has it,
-            float16 on one that has not.
+        quantization: one of `QUANTIZATIONS`, or ``"auto"``: int8 (int8_float32) on a CPU, int8_float16 on a CUDA device that
+            has it, float16 on one that has not.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"`` (a CUDA device where there is one).
         cache_dir: where converted models are kept; by default `SPANFERRY_CACHE`, else the user's cache folder.
         allow_pickle: read `pytorch_model.bin` where a checkpoint has no safetensors.
@@ -108,7 +108,7 @@ def choose_quantization(device: str = "auto") -> str:
 
     device = resolve_device(device)
     supported = ctranslate2.get_supported_compute_types(device)
-    wanted = ("int8", "float32") if device == "cpu" else ("int8_float16", "float16", "float32")
+    wanted = ("int8_float32", "float32") if device == "cpu" else ("int8_float16", "float16", "float32")
     return next(kind for kind in wanted if kind in supported)
 
 
@@ -191,8 +191,6 @@ _MODEL_TYPES = {
     "marian": ("marian",),
     "mbart": ("mbart50",),
     "t5": ("t5",),
-    "mt5": ("t5",),
-    "umt5": ("t5",),
 }
 
 

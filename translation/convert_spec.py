@@ -1,9 +1,9 @@
 """The weights' way into CTranslate2's form, with what its own converter lacks for transformers 5.
 
 CTranslate2's converter reads every weight. It is given the vocabulary from our own tokenizers, so that ids are the ids
-that translation uses, and four things that it does not know: mBART is pre-norm (its configuration no longer says so),
-the decoder's start token of mBART-50, T5 checkpoints that ship their shared embedding under another name, and the
-attention heads that align words.
+that translation uses, and five things that it does not know: mBART is pre-norm (its configuration no longer says so),
+the decoder's start token of mBART-50, whether T5 scales its output (that, too, has moved in the configuration), T5
+checkpoints that ship their shared embedding under another name, and the attention heads that align words.
 """
 
 from __future__ import annotations
@@ -103,8 +103,10 @@ class _Converter(TransformersConverter):  # type: ignore[misc]
         )
         if model.config.model_type == "mbart":
             model.config.normalize_before = True
-        if model.config.model_type in ("t5", "mt5", "umt5"):
+        if model.config.model_type == "t5":
             _restore_shared_embedding(model, self._checkpoint)
+            # CTranslate2 scales the decoder's output by what this attribute used to mean.
+            model.config.tie_word_embeddings = model.config.scale_decoder_outputs
         layer, heads = self._alignment
         if layer is not None:
             _move_heads_first(model.model.decoder.layers[layer].encoder_attn, heads)
@@ -158,10 +160,10 @@ def _restore_shared_embedding(model: Any, checkpoint: Checkpoint) -> None:
     if "shared.weight" in names or embedding is None or "lm_head.weight" not in tensors:
         return
     dtype = model.lm_head.weight.dtype
-    shared = torch.nn.Embedding(*embedding.shape, _weight=embedding.to(dtype))
+    rows, width = embedding.shape
+    shared = torch.nn.Embedding(rows, width, _weight=embedding.to(dtype))
     model.shared = model.encoder.embed_tokens = model.decoder.embed_tokens = shared
     model.lm_head.weight = torch.nn.Parameter(tensors["lm_head.weight"].to(dtype), requires_grad=False)
-    model.config.tie_word_embeddings = False
 
 
 @contextmanager

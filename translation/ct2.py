@@ -197,12 +197,14 @@ class CTranslate2Translator:
         finished = [bool(sequence) and sequence[-1] == eos for sequence in tokens]
         texts = self.tokenizer.decode(tokens)
         return [
-            Hypothesis(text, self._mean_score(result.scores[0], len(sequence)), ended)
+            Hypothesis(text, self._mean(result.scores[0], len(sequence), prefix), ended)
             for text, result, sequence, ended in zip(texts, results, tokens, finished, strict=True)
         ]
 
-    def _mean_score(self, score: float, length: int) -> float:
-        return score
+    def _mean(self, score: float, length: int, prefix: int) -> float:
+        """Mean log P per token from CTranslate2's score, which is log P / (prefix and tokens) ** length_penalty."""
+        total: float = score * (length + prefix) ** self.decoding.length_penalty
+        return min(0.0, total / max(1, length))
 
     def _compute(
         self, chunks: Iterable[list[int]], submit: Callable[[list[int]], list[Any]]

@@ -116,8 +116,7 @@ class ModelTokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[list[str]]:
         """Return the words' tokens of each text, without anything around them."""
-        token = self.subwords.vocabulary
-        return [[token[number] for number in ids] for ids in self.subwords.encode(texts)]
+        return self.subwords.encode(texts)
 
     def encode_source(self, texts: Sequence[str], source: str, target: str) -> list[list[str]]:
         """Return each source text as the encoder reads it.
@@ -133,7 +132,7 @@ class ModelTokenizer:
     def encode_target(self, texts: Sequence[str], target: str) -> list[list[str]]:
         """Return each target text as the decoder writes it, the language token first, without the end token."""
         prefix = self.target_prefix(target)
-        return [[*prefix, *words] for words in self.encode(texts)]
+        return [[*prefix, *words] for words in self.subwords.encode_target(texts)]
 
     def decode(self, tokens: Sequence[Sequence[str]]) -> list[str]:
         """Return the text of each sequence of target tokens."""

@@ -21,8 +21,12 @@ class Subwords(Protocol):
     vocabulary: list[str]
     """Token of each id."""
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the ids of each text, special tokens not among them."""
+    def encode(self, texts: Sequence[str]) -> list[list[str]]:
+        """Return the tokens of each text, without special tokens around them."""
+        ...
+
+    def encode_target(self, texts: Sequence[str]) -> list[list[str]]:
+        """Return the tokens of texts of the target side, which OPUS-MT cuts by another model."""
         ...
 
     def decode(self, tokens: Sequence[Sequence[str]]) -> list[str]:
@@ -43,9 +47,12 @@ class FastSubwords:
         self._ids: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
         self.vocabulary = by_id(self._ids)
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+    def encode(self, texts: Sequence[str]) -> list[list[str]]:
+        token = self.vocabulary  # a token's own text may be that of an unknown piece
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [encoding.ids for encoding in encodings]
+        return [[token[number] for number in encoding.ids] for encoding in encodings]
+
+    encode_target = encode
 
     def decode(self, tokens: Sequence[Sequence[str]]) -> list[str]:
         ids = self._ids
@@ -61,7 +68,6 @@ class SentencePieceSubwords:
         source: model for encoding.
         target: model for decoding, where it is another one (OPUS-MT).
         ids: id of each token, where SentencePiece's own ids are not the model's. A piece that is not in it is `unk`.
-        unk: the unknown token.
         special: tokens that :meth:`decode` leaves out.
     """
 
@@ -71,7 +77,6 @@ class SentencePieceSubwords:
         *,
         ids: Callable[[list[str]], Mapping[str, int]],
         target: Path | None = None,
-        unk: str = "<unk>",
         special: Callable[[str], bool],
     ) -> None:
         from sentencepiece import SentencePieceProcessor
@@ -79,15 +84,21 @@ class SentencePieceSubwords:
         self._source = SentencePieceProcessor(model_file=str(source))
         self._target = self._source if target is None else SentencePieceProcessor(model_file=str(target))
         pieces = self._source.id_to_piece(list(range(self._source.get_piece_size())))
-        token_ids = ids(pieces)
-        unknown = token_ids[unk]
-        self._model_id = [token_ids.get(piece, unknown) for piece in pieces]
-        self.vocabulary = by_id(token_ids)
+        self.vocabulary = by_id(ids(pieces))
+        self._known = {token: token for token in self.vocabulary}
         self._special = {token for token in self.vocabulary if special(token)}
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        model_id = self._model_id
-        return [[model_id[piece] for piece in pieces] for pieces in self._source.encode(list(texts), out_type=int)]
+    def encode(self, texts: Sequence[str]) -> list[list[str]]:
+        # By the piece's text: what one SentencePiece model does not know, the common vocabulary may (OPUS-MT). The
+        # string that is kept is the vocabulary's, so that a million tokens are not a million strings.
+        return self._encode(self._source, texts)
+
+    def encode_target(self, texts: Sequence[str]) -> list[list[str]]:
+        return self._encode(self._target, texts)
+
+    def _encode(self, model: Any, texts: Sequence[str]) -> list[list[str]]:
+        known = self._known
+        return [[known.get(piece, "<unk>") for piece in pieces] for pieces in model.encode(list(texts), out_type=str)]
 
     def decode(self, tokens: Sequence[Sequence[str]]) -> list[str]:
         special = self._special
