@@ -19,7 +19,7 @@ A hyphen or slash that stands alone keeps its spaces: tokens do not tell a dash 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from spanferry.data.errors import DataError
@@ -32,6 +32,9 @@ _ELISION: Final = re.compile(
     r"(?:[cdjlmnstv]|\w*qu|\w*ll|gl|un|quest|sant|tutt|mezz|dov|com|cos|anch|senz|grand|entr|aujourd)['’]",
     re.IGNORECASE,
 )
+_APOSTROPHES: Final = frozenset("'’")
+_CLITIC_LETTERS: Final = frozenset({"s", "m", "d", "re", "ve", "ll", "t"})
+_CUT_SHORT: Final = frozenset({"po", "mo", "be", "e"})  # Italian: po' (poco), E' (È)
 # What closes a quotation mark that is open.
 _CLOSERS: Final = {
     '"': '"', "'": "'", "``": "''", "“": "”", "„": "“”", "‚": "‘’", "‘": "’", "”": "”",
@@ -101,22 +104,43 @@ def locate(tokens: Iterable[str], text: str) -> tuple[tuple[int, int], ...]:
 def _spaces(tokens: Sequence[str]) -> list[bool]:
     """Return for each token whether a space stands before it."""
     spaces = [False] * len(tokens)
+    apostrophes = {index: _apostrophe(tokens, index) for index, token in enumerate(tokens) if token in _APOSTROPHES}
     open_quotes: list[str] = []
     glued = True  # nothing may stand between the token before and this one
+    before = ""
     for index, token in enumerate(tokens):
-        before = tokens[index - 1] if index else ""
-        opens = closes = False
-        if token in _QUOTES:
-            opens, closes = _quote_role(tokens, index, open_quotes)
-        attaches = closes or (not opens and _attaches_left(token, before))
-        spaces[index] = not (glued or attaches or _joined_script(before, token))
-        if token.isspace() or before.isspace():
-            spaces[index] = False
-        glued = opens or (not closes and _attaches_right(token, tokens, index))
+        if token.isascii() and token.isalnum():  # most tokens
+            opens = closes = attaches = right = False
+        elif index in apostrophes and apostrophes[index] != "quote":
+            opens, closes = False, True
+            attaches, right = True, apostrophes[index] == "inside"
+        else:
+            opens = closes = False
+            if token in _QUOTES:
+                opens, closes = _quote_role(tokens, index, open_quotes, apostrophes)
+            attaches = closes or (not opens and _attaches_left(token, before))
+            right = opens or (not closes and _attaches_right(token, tokens, index))
+        blank = token.isspace() or before.isspace()
+        spaces[index] = not (glued or attaches or blank or _joined_script(before, token))
+        glued, before = right, token
     return spaces
 
 
-def _quote_role(tokens: Sequence[str], index: int, open_quotes: list[str]) -> tuple[bool, bool]:
+def _apostrophe(tokens: Sequence[str], index: int) -> str:
+    """Tell what an apostrophe that is a token of its own is: "inside" a word, at its "end", or a "quote"."""
+    before = tokens[index - 1] if index else ""
+    after = tokens[index + 1] if index + 1 < len(tokens) else ""
+    if before[-1:].isalpha():
+        if after.lower() in _CLITIC_LETTERS or (after[:1].isalpha() and _ELISION.fullmatch(before + "'")):
+            return "inside"
+        if before.lower() in _CUT_SHORT:
+            return "end"
+    return "quote"
+
+
+def _quote_role(
+    tokens: Sequence[str], index: int, open_quotes: list[str], apostrophes: Mapping[int, str]
+) -> tuple[bool, bool]:
     """Tell whether the quotation mark at ``index`` opens or closes, and keep the stack of what is open."""
     mark = tokens[index]
     for depth in range(len(open_quotes) - 1, -1, -1):
@@ -125,9 +149,11 @@ def _quote_role(tokens: Sequence[str], index: int, open_quotes: list[str]) -> tu
             return False, True
     if mark in ("’", "''"):
         return False, True
-    before = tokens[index - 1] if index else ""
-    later = any(other in _CLOSERS[mark] for other in tokens[index + 1 :])
-    if not later and index and _is_unpaired_closer(mark, before, index == len(tokens) - 1):
+    later = any(
+        tokens[other] in _CLOSERS[mark] and apostrophes.get(other, "quote") == "quote"
+        for other in range(index + 1, len(tokens))
+    )
+    if not later and index and _is_unpaired_closer(mark, tokens[index - 1], index == len(tokens) - 1):
         return False, True
     open_quotes.append(mark)
     return True, False
@@ -137,7 +163,7 @@ def _is_unpaired_closer(mark: str, before: str, last: bool) -> bool:
     """Tell whether a mark with no partner to come attaches to the word before: at the end, 6 ", teachers ', … ”."""
     if last or mark in "”»›":
         return True
-    return (mark == '"' and before[-1].isdigit()) or (mark == "'" and before[-1] in "sxz")
+    return (mark == '"' and before[-1:].isdigit()) or (mark == "'" and before[-1:] in "sxz")
 
 
 def _attaches_left(token: str, before: str) -> bool:
