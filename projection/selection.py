@@ -19,7 +19,7 @@ _MOST_STEPS = 20_000
 class Candidate(NamedTuple):
     """A target range ``start <= i < end`` (characters or tokens, as the method counts) for one span.
 
-    ``score`` is at least 0, more is better. ``distance`` in 0..1 breaks ties: less is better.
+    ``score`` is above 0, more is better. ``distance`` in 0..1 breaks ties: less is better.
     """
 
     start: int
