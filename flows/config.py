@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
 from spanferry.data.errors import SpanferryError, did_you_mean
 from spanferry.flows.config_file import RawConfig, override, read_config, validate
 
@@ -23,18 +24,27 @@ class Settings(BaseModel):
 
 
 class SourceSettings(Settings):
-    """Where the labelled data comes from."""
+    """Where the labelled data comes from, and how it is read: see `spanferry.data.formats.read_examples`."""
 
     path: str | dict[str, str] = Field(
         description="a file, a folder saved by datasets, a hub id, or a mapping such as {train: a.jsonl, test: b.jsonl}"
     )
     language: str = Field(description="language of the data: en, eng, eng_Latn or English")
-    format: str | None = Field(None, description="jsonl, conll, parquet, csv, datasets or hub; by the ending if absent")
-    splits: list[str] | None = Field(None, description="splits of a hub dataset or datasets folder; all if absent")
+    format: str | None = Field(None, description="conll, jsonl, csv, tsv, parquet, datasets or hub; else by the ending")
+    splits: list[str] | None = Field(None, description="splits to take of a datasets folder or hub dataset")
     config: str | None = Field(None, description="which config of a hub dataset")
-    options: dict[str, Any] = Field(
-        default_factory=dict, description="how to read the format: columns, scheme, delimiter, ..."
+    revision: str | None = Field(None, description="commit or tag of a hub dataset")
+    columns: dict[str, str | int | None] = Field(
+        default_factory=dict, description="role -> column, where the usual names do not fit: {text: sentence, id: null}"
     )
+    names: dict[str, list[str]] = Field(
+        default_factory=dict, description="label names in order, for columns of numbers: {ner_tags: [O, B-PER, I-PER]}"
+    )
+    scheme: str = Field("IOB2", description="chunk scheme of tags: IOB1, IOB2, BIOES, ...")
+    repair: bool = Field(False, description="read tags that break their scheme as conlleval does")
+    encoding: str = Field("utf-8", description="of text files")
+    separator: str | None = Field(None, description="between columns of text files")
+    quotes: bool = Field(True, description="whether quotes enclose cells of CSV files")
     license: str | None = Field(None, description="license of the data, as the hub writes it: cc-by-4.0")
     name: str | None = Field(None, description="how the dataset card calls the data")
 
@@ -56,33 +66,44 @@ class SourceSettings(Settings):
 
 
 class TranslationSettings(Settings):
-    """How text is translated."""
+    """How text is translated. See `spanferry.translation.decoding.Decoding` and `TextSettings` for the fine points."""
 
-    model: str = Field("bundled", description="bundled, a checkpoint folder, a CTranslate2 folder or a hub id")
+    model: str = Field("bundled", description="bundled, a folder with a checkpoint, or a hub id")
     revision: str | None = Field(None, description="commit or tag of a hub model; the newest if absent")
-    quantization: str | None = Field(None, description="int8, float16, float32, ...; by the device if absent")
-    beam_size: Annotated[int, Field(ge=1, le=64)] = Field(4, description="beams; 1 is greedy and fastest")
-    license: str | None = Field(None, description="license of the model, for the card, where it is not known")
+    quantization: str = Field("auto", description="int8, float16, float32, ...; auto chooses by the device")
+    beam_size: Annotated[int, Field(ge=1)] = Field(4, description="hypotheses kept; 1 is greedy and fastest")
+    length_penalty: Annotated[float, Field(ge=0)] = Field(1.0, description="above 1 favours longer translations")
+    repetition_penalty: Annotated[float, Field(ge=1)] = Field(1.0, description="above 1 discourages repetition")
+    no_repeat_ngram_size: Annotated[int, Field(ge=0)] = Field(0, description="no n-gram this long twice; 0 is off")
+    suppress_unknown: bool = Field(False, description="never write the unknown token")
+    protect: list[Literal["code", "math", "email", "url", "placeholder", "number"]] = Field(
+        ["code", "math", "email", "url", "placeholder", "number"], description="matter that must come through unchanged"
+    )
+    split: Literal["sentences", "lines"] = Field("sentences", description="what the model sees at once")
+    settings: dict[str, Any] = Field(default_factory=dict, description="further settings of the translator")
 
 
 class ProjectionSettings(Settings):
-    """How spans are carried. Keys beside `method` go to the method, keys under `aligner_settings` to its aligner."""
+    """How spans are carried across."""
 
-    method: str = Field("alignment", description="alignment, or another method: `spanferry schema` lists them")
-    aligner: str = Field("attention", description="word aligner of the alignment method")
-    settings: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
-    aligner_settings: dict[str, Any] = Field(default_factory=dict, description="settings of the aligner")
+    method: str = Field("alignment", description="how a span finds its place: alignment or min-max")
+    aligner: str = Field("attention", description="which word aligner the method uses")
+    on_lost: Literal["drop_example", "keep"] = Field(
+        "drop_example", description="an example that lost a span is dropped, or kept without it (keep)"
+    )
+    settings: dict[str, Any] = Field(default_factory=dict, description="further settings of the method")
+    aligner_settings: dict[str, Any] = Field(default_factory=dict, description="further settings of the aligner")
 
 
 class RunSettings(Settings):
-    """Transient settings: they change the speed of a build, never what it writes."""
+    """Speed only; nothing here changes what is written."""
 
     device: str = Field("auto", description="auto, cpu, cuda or cuda:1")
-    threads: Annotated[int, Field(ge=1)] | None = Field(None, description="CPU threads of a worker; all if absent")
-    workers: Annotated[int, Field(ge=1)] | None = Field(None, description="parallel workers in CTranslate2")
-    batch_tokens: Annotated[int, Field(ge=32)] | None = Field(None, description="tokens a batch, padding included")
+    workers: Annotated[int, Field(ge=0)] = Field(0, description="batches computed at once; 0 chooses")
+    threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads of a worker; 0 chooses")
+    batch_tokens: Annotated[int, Field(ge=0)] = Field(0, description="tokens of a batch, padding included; 0 chooses")
     shard_rows: Annotated[int, Field(ge=1)] = Field(2000, description="rows a shard: what a crash costs at most")
-    memory: str | bool = Field(True, description="translation memory: a file, true for the shared one, false for none")
+    memory: str | bool = Field(True, description="translation memory: a file, true (in the user's cache), false")
 
 
 class BuildConfig(Settings):
@@ -102,7 +123,9 @@ class BuildConfig(Settings):
     targets: list[str] = Field(min_length=1, description="languages to carry the data into")
     translation: TranslationSettings = Field(default_factory=TranslationSettings)
     projection: ProjectionSettings = Field(default_factory=ProjectionSettings)
-    filters: dict[str, Any] = Field(default_factory=dict, description="filters by name, each with its settings")
+    filters: dict[str, dict[str, Any] | None] = Field(
+        default_factory=dict, description="checks by name, each with its settings: {length_ratio: {on_fail: flag}}"
+    )
     limit: Annotated[int, Field(ge=1)] | None = Field(None, description="rows of each split to take; all if absent")
     on_error: Literal["raise", "skip"] = Field("raise", description="a bad row stops the build, or goes to rejects/")
     output: str = Field(description="folder to write; made if absent")
@@ -114,6 +137,17 @@ class BuildConfig(Settings):
         from spanferry.data.tasks import TASKS
 
         return _known("task", task, TASKS.names())
+
+    @field_validator("filters")
+    @classmethod
+    def _known_filters(cls, filters: dict[str, dict[str, Any] | None]) -> dict[str, dict[str, Any] | None]:
+        from spanferry.projection.filters import load_filters
+
+        try:
+            load_filters(filters)
+        except SpanferryError as error:
+            raise ValueError(str(error)) from None
+        return filters
 
     @field_validator("targets")
     @classmethod

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+
 from spanferry.data.errors import ConfigError, did_you_mean
 
 Key = str | int

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+
 from spanferry.data.errors import BuildError
 from spanferry.flows.shards import remove_temporary, write_json
 
@@ -57,6 +58,9 @@ class BuildFolder:
     def source(self, split: str, index: int) -> Path:
         return self.state / "source" / split / f"{index:05d}.jsonl"
 
+    def source_split(self, split: str) -> Path:
+        return self.state / "source" / f"{split}.json"
+
     def shard(self, language: str, split: str, index: int) -> Path:
         return self.state / "shards" / language / split / f"{index:05d}.jsonl"
 
@@ -79,19 +83,17 @@ class BuildFolder:
             return
         if not self.root.is_dir():
             raise BuildError(f"output {self.root}: found a file, expected a folder; name another `output`")
-        mark = self.state / "build.json"
-        try:
-            found = json.loads(mark.read_text(encoding="utf-8"))["format"]
-        except (OSError, ValueError, KeyError, TypeError):
+        mark = self.read_json(self.state / "build.json")
+        if mark is None:
             others = sorted(path.name for path in self.root.iterdir() if path != self.state)
             if others:
                 listing = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
                 raise BuildError(
                     f"output {self.root}: found {listing} and no build of spanferry, expected an empty folder or a "
                     f"build to go on with; name another `output`"
-                ) from None
+                )
             return
-        if found != FORMAT:
+        if (found := mark.get("format")) != FORMAT:
             raise BuildError(
                 f"output {self.root}: found a build of format {found}, expected {FORMAT}; name another `output`, or "
                 f"go on with the version of spanferry that began it"
@@ -121,6 +123,15 @@ class BuildFolder:
             yield
         finally:
             lock.release()
+
+    @staticmethod
+    def read_json(path: Path) -> dict[str, Any] | None:
+        """Return what a JSON file holds; None if it is not there or not whole."""
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return value if isinstance(value, dict) else None
 
     def log_run(self, facts: Mapping[str, Any]) -> None:
         """Add one line to the list of runs: times and rates, which no other file of the build holds."""

@@ -1,7 +1,7 @@
 """Shards: how a build of any size is cut, written and found again.
 
-A shard is a pure function of its rows, the settings that matter, the models and the code of its step; `digest` turns
-all of these into its key. Its file is written under a temporary name and moved into place, and only then its sidecar
+A shard is a pure function of its rows, the settings that matter, the models and the code of its step; the fingerprint
+of all of these is its key. Its file is written under a temporary name and moved into place, and only then its sidecar
 (``00003.json`` beside ``00003.jsonl``) is written, in the same way. The sidecar alone says that a shard is done: it
 holds the key, the checksum of the file and the counts, so a half-written, stale or damaged file is never taken for a
 result, however a run ended.
@@ -11,31 +11,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from spanferry.data.errors import DataError
+from spanferry.data.formats import replacing
 
 Item = TypeVar("Item")
-
-TEMPORARY = ".tmp"
-
-
-def digest(value: Any) -> str:
-    """Return the SHA-256 of plain data (mappings, lists, texts, numbers), whatever the order of keys.
-
-    >>> digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
-    True
-    >>> digest({"a": 1}) == digest({"a": 1.0})
-    False
-    """
-    canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def file_digest(path: str | Path) -> str:
@@ -55,40 +41,20 @@ def cut(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield chunk
 
 
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path to write to; move it to ``path`` when the block ends well, remove it when it does not.
-
-    What was written is on the disk before it gets its name, so that a power cut leaves the old file or the new one.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
-    try:
-        yield temporary
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-
-
 def remove_temporary(folder: Path) -> None:
     """Remove what killed runs left half-written under ``folder``; only for who holds the build's lock."""
-    for path in folder.rglob(f".*{TEMPORARY}"):
+    for path in folder.rglob(".*.tmp"):
         path.unlink(missing_ok=True)
 
 
 @contextmanager
-def writing_text(path: str | Path) -> Iterator[IO[str]]:
+def writing_text(path: Path) -> Iterator[IO[str]]:
     """Open a UTF-8 text file for writing in the manner of `replacing`."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
         yield stream
 
 
-def write_json(path: str | Path, value: Any) -> None:
+def write_json(path: Path, value: Any) -> None:
     """Write plain data as readable JSON in the manner of `replacing`."""
     with writing_text(path) as stream:
         json.dump(value, stream, ensure_ascii=False, indent=2, allow_nan=False)
@@ -100,7 +66,7 @@ class Sidecar:
     """What stands beside a finished file.
 
     Attributes:
-        key: `digest` of everything that the file is a function of.
+        key: `spanferry.data.signature.fingerprint` of everything that the file is a function of.
         checksum: SHA-256 of the file.
         counts: what it holds, by name (``{"rows": 2000, "kept": 1987}``).
         facts: anything else worth knowing without opening it.

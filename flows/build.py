@@ -1,0 +1,157 @@
+"""A build from beginning to end, as plain functions: read the source, do the shards, write the dataset.
+
+The Prefect flow in `spanferry.flows.translate_train` is made of the same functions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypeVar
+
+from spanferry.data.errors import ConfigError, did_you_mean
+from spanferry.flows.config import BuildConfig
+from spanferry.flows.dataset import finish_build
+from spanferry.flows.folder import BuildFolder
+from spanferry.flows.jobs import BuildPlan, Job
+from spanferry.flows.parts import Parts, load_parts
+from spanferry.flows.progress import Progress, Silent
+from spanferry.flows.report import BuildResult, Timing
+from spanferry.flows.source import stage
+from spanferry.flows.work import Translated, carry_shard, translate_shard
+from spanferry.translation.languages import Language, get_language, require_language
+from spanferry.translation.remembering import TranslationStats
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def build(config: BuildConfig, *, only: Sequence[str] | None = None, progress: Progress | None = None) -> BuildResult:
+    """Build the dataset, or what is missing of it.
+
+    Args:
+        config: the settings.
+        only: some of the targets; the others stay as they are.
+        progress: where to report to.
+
+    Raises:
+        SpanferryError: a mistake in the settings or the data, or a model that cannot be run.
+        KeyboardInterrupt: passed on at once; the finished shards stay, and the next build goes on from them.
+    """
+    began = time.monotonic()
+    progress = progress or Silent()
+    folder = BuildFolder(Path(config.output))
+    languages = choose_languages(config, only)
+    with folder.claimed():
+        parts = load_parts(config)
+        check_languages(config, languages, parts)
+        plan = make_plan(config, folder, parts, progress)
+        timings = {language.bcp47: _build_language(plan, language, parts, progress) for language in languages}
+        report = finish_build(plan, progress)
+        seconds = time.monotonic() - began
+        folder.log_run({"seconds": seconds, "languages": {name: asdict(timing) for name, timing in timings.items()}})
+    return BuildResult(folder.root, report, timings, seconds)
+
+
+def choose_languages(config: BuildConfig, only: Sequence[str] | None) -> list[Language]:
+    """Return the targets to work on, in the order of the configuration.
+
+    Raises:
+        ConfigError: one of ``only`` is no target of the build.
+    """
+    targets = [get_language(name) for name in config.targets]
+    if only is None:
+        return targets
+    wanted = {get_language(name).flores for name in only}
+    known = [target.bcp47 for target in targets]
+    for name in only:
+        if get_language(name).flores not in {target.flores for target in targets}:
+            raise ConfigError(f"--languages {name}: not a target of this build; {did_you_mean(name, known)}")
+    return [target for target in targets if target.flores in wanted]
+
+
+def check_languages(config: BuildConfig, languages: Sequence[Language], parts: Parts) -> None:
+    """Refuse languages that the model does not speak, before any work is done.
+
+    Raises:
+        LanguageError: it names the nearest language that the model speaks.
+    """
+    for language in (get_language(config.source.language), *languages):
+        require_language(language.flores, parts.translator.languages, model=config.translation.model)
+
+
+def make_plan(config: BuildConfig, folder: BuildFolder, parts: Parts, progress: Progress) -> BuildPlan:
+    """Read the source, or find it read, and say what is to be done."""
+    splits = stage(config, folder, progress)
+    return BuildPlan(config, folder, get_language(config.source.language), tuple(splits), parts.fingerprint())
+
+
+def _build_language(plan: BuildPlan, language: Language, parts: Parts, progress: Progress) -> Timing:
+    """Do the shards of one language that are not done."""
+    jobs = [job for split in plan.jobs(language).values() for job in split]
+    open_jobs = [job for job in jobs if job.done() is None]
+    rows, total = sum(job.rows for job in open_jobs), sum(job.rows for job in jobs)
+    if not open_jobs:
+        return Timing(reused=total)
+    began, source = time.monotonic(), plan.source.flores
+    translating, carrying = f"{language.bcp47}: translating", f"{language.bcp47}: carrying"
+    stats = TranslationStats()
+    progress.start(translating, total, total - rows)
+    progress.start(carrying, total, total - rows)
+
+    def translate(job: Job) -> Translated:
+        with _rows_of(job, translating, progress) as step:
+            return translate_shard(job, parts, source, progress=step, stats=stats)
+
+    for job, translated in one_ahead(open_jobs, translate):
+        carry_shard(job, translated, parts, source, plan.config.projection.on_lost)
+        progress.advance(carrying, job.rows)
+    progress.finish(translating)
+    progress.finish(carrying)
+    return Timing(
+        seconds=time.monotonic() - began,
+        rows=rows,
+        reused=total - rows,
+        translated=stats.translated,
+        remembered=stats.remembered,
+        model_seconds=stats.model_seconds,
+    )
+
+
+@contextmanager
+def _rows_of(job: Job, stage_name: str, progress: Progress) -> Iterator[Callable[[int, int], None]]:
+    """Turn the translator's count of sentences into rows of the shard."""
+    done = 0
+
+    def step(sentences: int, total: int) -> None:
+        nonlocal done
+        rows = job.rows * sentences // max(total, 1)
+        progress.advance(stage_name, rows - done)
+        done = rows
+
+    yield step
+    progress.advance(stage_name, job.rows - done)
+
+
+def one_ahead(items: Sequence[Item], work: Callable[[Item], Result]) -> Iterator[tuple[Item, Result]]:
+    """Yield each item with its result, while the next one is being worked on in a thread of its own.
+
+    One ahead and no more, so that memory holds two results. The thread that waits can be interrupted at once.
+
+    >>> list(one_ahead([1, 2, 3], lambda number: number * number))
+    [(1, 1), (2, 4), (3, 9)]
+    """
+    ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+    try:
+        waiting = ahead.submit(work, items[0]) if items else None
+        for index, item in enumerate(items):
+            assert waiting is not None  # there are items
+            result = waiting.result()
+            waiting = ahead.submit(work, items[index + 1]) if index + 1 < len(items) else None
+            yield item, result
+    finally:
+        ahead.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,169 @@
+"""The command line. Every command imports what it needs when it runs, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from spanferry.data.errors import ConfigError, SpanferryError
+
+app = typer.Typer(
+    name="spanferry",
+    help="Carry labelled data across languages: translate, carry the spans, keep every label accounted for.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="The build's settings; see `spanferry init`.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting: translation.beam_size=1.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Take only the first N rows of each split.")]
+Languages = Annotated[str | None, typer.Option(metavar="de,es", help="Work on these targets only.")]
+OnError = Annotated[str | None, typer.Option(metavar="raise|skip", help="What a bad source row does.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line a mistake on standard error and exit code 2."""
+    try:
+        app()
+    except SpanferryError as error:
+        _fail(error)
+
+
+def _fail(error: SpanferryError) -> NoReturn:
+    for line in str(error).splitlines():
+        print(f"spanferry: {line}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+@app.command()
+def build(  # noqa: PLR0917  (options of a command line)
+    config: ConfigPath,
+    set_: Set = None,
+    limit: Limit = None,
+    languages: Languages = None,
+    on_error: OnError = None,
+    prefect: Annotated[bool, typer.Option("--prefect", help="Run as a Prefect flow, one task a shard.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Translate a labelled dataset and carry its labels: one folder, ready for `datasets.load_dataset`.
+
+    Stopped at any moment, the same command goes on where it stood.
+    """
+    from spanferry.flows.config import load_config
+    from spanferry.flows.progress import console_progress
+    from spanferry.flows.report import print_summary
+
+    settings = load_config(config, _overrides(set_, limit=limit, on_error=on_error))
+    only = _languages(languages)
+    with _interruptible(settings.output), console_progress(quiet) as progress:
+        if prefect:
+            from spanferry.flows.translate_train import run_as_flow
+
+            result = run_as_flow(settings, only)
+        else:
+            from spanferry.flows.build import build as run
+
+            result = run(settings, only=only, progress=progress)
+    if not quiet:
+        print_summary(result)
+
+
+@app.command()
+def plan(  # noqa: PLR0917
+    config: ConfigPath,
+    set_: Set = None,
+    limit: Limit = None,
+    languages: Languages = None,
+    on_error: OnError = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say what a build would do, and how long it would take, without doing it."""
+    from spanferry.flows.config import load_config
+    from spanferry.flows.plan import plan as run
+    from spanferry.flows.plan import print_plan
+    from spanferry.flows.progress import console_progress
+
+    settings = load_config(config, _overrides(set_, limit=limit, on_error=on_error))
+    with console_progress(quiet) as progress:
+        planned = run(settings, only=_languages(languages), progress=progress)
+    print_plan(planned, as_json=json)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of a build's settings, for editors that complete and check YAML by one."""
+    import json
+
+    from spanferry.flows.config import BuildConfig
+
+    print(json.dumps(BuildConfig.model_json_schema(), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def init(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="ner, slots, text-classification, pair-classification.")],
+    path: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="File to write; TASK.yaml if absent.")] = None,
+) -> None:
+    """Write a commented CONFIG.yaml for a task, to start from."""
+    from spanferry.flows.template import template
+
+    path = path or Path(f"{task}.yaml")
+    text = template(task)
+    try:
+        with path.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise ConfigError(f"{path} exists; name another file: spanferry init {task} FILE") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
+    print(f"wrote {path}. Edit it, then: spanferry plan {path}; spanferry build {path}")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    from importlib.metadata import version as installed
+
+    print(installed("spanferry"))
+
+
+def _overrides(items: list[str] | None, **options: Any) -> list[str]:
+    """Put options that are settings (``--limit 10``) behind the ``--set`` items, as settings."""
+    return [*(items or []), *(f"{name}={value}" for name, value in options.items() if value is not None)]
+
+
+def _languages(names: str | None) -> list[str] | None:
+    return None if names is None else [name.strip() for name in names.split(",") if name.strip()]
+
+
+@contextmanager
+def _interruptible(output: str) -> Iterator[None]:
+    """On Ctrl-C say what is safe and how to go on; leave at once, though a model may be in the middle of a batch."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        import os
+
+        print(
+            f"\nspanferry: stopped. Finished shards are safe in {output}; the same command goes on from there.",
+            file=sys.stderr,
+        )
+        sys.stderr.flush()
+        sys.stdout.flush()
+        # A translating thread cannot be interrupted and would be waited for; every file is moved into place whole.
+        os._exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""From finished shards to the dataset that people load: Parquet, what was lost, the report and the card.
+
+Everything here is derived from the shards and can be made again from them at any time; the same shards give the same
+bytes, however often the build was interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from spanferry.data.errors import BuildError
+from spanferry.data.formats import replacing
+from spanferry.data.parquet import write_parquet
+from spanferry.data.provenance import provenance_columns, provenance_features, provenance_row
+from spanferry.data.signature import fingerprint, signature
+from spanferry.data.tasks import Task, get_task
+from spanferry.flows.card import card
+from spanferry.flows.config import BuildConfig
+from spanferry.flows.folder import BuildFolder
+from spanferry.flows.jobs import BuildPlan
+from spanferry.flows.outcomes import losses, unpack
+from spanferry.flows.progress import Progress
+from spanferry.flows.report import Counts, add_counts
+from spanferry.flows.shards import (
+    Sidecar,
+    file_digest,
+    read_records,
+    write_json,
+    write_records,
+    writing_text,
+)
+from spanferry.flows.source import Split, merged_schema
+from spanferry.translation.languages import get_language
+
+STEP = "dataset/1"
+ROWS_A_FILE = 500_000
+
+
+def finish_build(plan: BuildPlan, progress: Progress) -> dict[str, Any]:
+    """Write the dataset of every language whose shards are all done, and the report and card of all of them.
+
+    A language that this run did not work on stays if its shards fit the settings as they are now; if they do not, its
+    files are removed, so that a folder never mixes two builds.
+    """
+    config, folder = plan.config, plan.folder
+    done: dict[str, dict[str, Counts]] = {}
+    missing = []
+    for language in map(get_language, config.targets):
+        shards = {split: [job.done() for job in jobs] for split, jobs in plan.jobs(language).items()}
+        if all(shard is not None for shard in chain.from_iterable(shards.values())):
+            whole = {split: [shard for shard in each if shard is not None] for split, each in shards.items()}
+            done[language.bcp47] = {
+                split.name: _write_split(plan, language.bcp47, split, whole[split.name], progress)
+                for split in plan.splits
+            }
+        else:
+            missing.append(language.bcp47)
+    if not done:
+        raise BuildError(f"output {folder.root}: no language was finished; run the build again")
+    _remove_others(folder, done)
+    report = _report(plan, done, missing)
+    write_json(folder.report, report)
+    with writing_text(folder.root / "config.yaml") as stream:
+        yaml.safe_dump(_reproducible(config), stream, sort_keys=False, allow_unicode=True)
+    with writing_text(folder.card) as stream:
+        stream.write(card(config, report, folder))
+    return report
+
+
+def _write_split(plan: BuildPlan, language: str, split: Split, shards: Sequence[Sidecar], progress: Progress) -> Counts:
+    """Write the files of one language and split, unless they are up to date; return its counts."""
+    folder = plan.folder
+    counts = add_counts(shard.counts for shard in shards)
+    schema, tokens = merged_schema(plan.splits), any(each.tokens for each in plan.splits)
+    key = fingerprint(
+        {
+            "step": STEP,
+            "shards": [shard.checksum for shard in shards],
+            "spans": schema.spans,
+            "labels": schema.labels,
+            "tokens": tokens,
+            "rows": ROWS_A_FILE,
+        }
+    )
+    mark = folder.state / "dataset" / language / f"{split.name}.json"
+    if _up_to_date(folder, mark, key):
+        return counts
+    stage_name = f"{language}: writing {split.name}"
+    progress.start(stage_name, counts["rows"])
+    task = get_task(plan.config.task)
+    features = task.features(schema, tokens=tokens)
+    features.update(provenance_features(task))
+    outcomes = [folder.shard(language, split.name, index) for index in range(len(split.shards))]
+    total = max(1, -(-counts["kept"] // ROWS_A_FILE))
+    written = [folder.data(language, split.name, index, total) for index in range(total)]
+    for old in written[0].parent.glob(f"{split.name}-*-of-*.parquet"):
+        if old not in written:
+            old.unlink()
+    rows = (row(task, each) for each in _read(outcomes) if not each["reasons"])
+    for path in written:
+        with replacing(path) as temporary:
+            write_parquet(islice(rows, ROWS_A_FILE), temporary, features)
+    dropped = folder.dropped(language, split.name)
+    if counts["dropped"] or counts["lost"]:
+        write_records(dropped, (line for each in _read(outcomes) for line in losses(each)))
+        written.append(dropped)
+    else:
+        dropped.unlink(missing_ok=True)
+    write_json(
+        mark, {"key": key, "files": {path.relative_to(folder.root).as_posix(): file_digest(path) for path in written}}
+    )
+    progress.advance(stage_name, counts["rows"])
+    progress.finish(stage_name)
+    return counts
+
+
+def _up_to_date(folder: BuildFolder, mark: Path, key: str) -> bool:
+    facts = folder.read_json(mark)
+    if facts is None or facts.get("key") != key:
+        return False
+    try:
+        return all(file_digest(folder.root / name) == checksum for name, checksum in facts["files"].items())
+    except OSError:
+        return False
+
+
+def _read(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    return chain.from_iterable(map(read_records, paths))
+
+
+def row(task: Task, outcome: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of the dataset for an example that was kept.
+
+    A column of the source that has the name of one of our columns goes by ``original_`` and its name.
+    """
+    target = unpack(outcome["target"])
+    ours = provenance_columns(task)
+    found = {(f"original_{name}" if name in ours else name): value for name, value in task.to_row(target).items()}
+    scores = {field: each["score"] for field, each in outcome["translations"].items()}
+    return found | provenance_row(task, outcome["source"], scores, outcome["flags"], outcome["projections"])
+
+
+def _remove_others(folder: BuildFolder, done: Mapping[str, Any]) -> None:
+    """Remove the files of languages that are not part of the dataset as it is now."""
+    for kind, pattern in (("data", "*.parquet"), ("dropped", "*.jsonl")):
+        for place in (folder.root / kind).glob("*/"):
+            if place.name not in done:
+                for path in place.glob(pattern):
+                    path.unlink()
+                if not any(place.iterdir()):
+                    place.rmdir()
+
+
+def _reproducible(config: BuildConfig) -> dict[str, Any]:
+    """Return the settings that decide what is built, as a configuration that builds it again."""
+    return config.model_dump(exclude={"run"}, exclude_defaults=True)
+
+
+def _report(plan: BuildPlan, done: Mapping[str, Mapping[str, Counts]], missing: Sequence[str]) -> dict[str, Any]:
+    """Put together what `report.json` holds: the same for the same source, settings and models."""
+    languages = {name: {"splits": dict(splits), "total": add_counts(splits.values())} for name, splits in done.items()}
+    config = plan.config
+    return {
+        "spanferry": version("spanferry"),
+        "signature": build_signature(plan),
+        "task": config.task,
+        "direction": config.direction,
+        "source": {
+            "language": plan.source.bcp47,
+            "splits": {split.name: {"rows": split.rows, "rejected": split.rejected} for split in plan.splits},
+        },
+        "languages": languages,
+        "missing": list(missing),
+        "models": dict(plan.parts),
+        "settings": config.model_dump(exclude={"run", "output"}),
+    }
+
+
+def build_signature(plan: BuildPlan) -> str:
+    """Return the line that names everything the dataset depends on."""
+    config = plan.config
+    data = [[shard.checksum for shard in split.shards] for split in plan.splits]
+    return signature(
+        {
+            "task": config.task,
+            "src": plan.source.flores,
+            "tgt": [get_language(name).flores for name in config.targets],
+            "data": fingerprint({"shards": data})[:12],
+            **plan.parts,
+            "filters": config.filters,
+            "on_lost": config.projection.on_lost,
+            "version": version("spanferry"),
+        }
+    )

@@ -1,0 +1,223 @@
+"""What a shard holds: one outcome an example, carried or dropped, as plain data that JSON keeps as it is.
+
+An outcome is everything that is known of an example after its journey; rows of the dataset, lines of `dropped/` and
+all counts are made from outcomes and from nothing else, so that they cannot disagree::
+
+    {"id": "7", "source": {"text": "Zoë lives in Köln."}, "reasons": [],
+     "target": {...an example, see `pack`...},
+     "translations": {"text": {"text": "Zoë lebt in Köln.", "score": -0.31}},
+     "projections": [{"field": "text", "label": "LOC", "source_start": 13, "source_end": 17, "start": 12, "end": 16,
+                      "score": 0.97, "method": "alignment", "reason": null, "detail": ""}, ...],
+     "verdicts": [], "flags": []}
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import decimal
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from spanferry.data.errors import DataError
+from spanferry.data.example import Example, Span
+from spanferry.flows.report import Counts
+from spanferry.projection.carry import Carried
+from spanferry.translation.base import Translation
+
+Outcome = dict[str, Any]
+
+_TICK = datetime.timedelta(microseconds=1)
+# Columns of Parquet hold values that JSON has no word for: type -> (name, to text, from text).
+_CODECS: dict[type, tuple[str, Any, Any]] = {
+    datetime.datetime: ("datetime", datetime.datetime.isoformat, datetime.datetime.fromisoformat),
+    datetime.date: ("date", datetime.date.isoformat, datetime.date.fromisoformat),
+    datetime.time: ("time", datetime.time.isoformat, datetime.time.fromisoformat),
+    datetime.timedelta: ("timedelta", lambda value: str(value // _TICK), lambda text: int(text) * _TICK),
+    decimal.Decimal: ("decimal", str, decimal.Decimal),
+    bytes: ("bytes", lambda value: base64.b64encode(value).decode(), base64.b64decode),
+}
+_DECODERS = {name: decode for name, _, decode in _CODECS.values()}
+_MARK = "$type"
+
+
+def pack(example: Example) -> dict[str, Any]:
+    """Return an example as plain data.
+
+    >>> pack(Example("1", {"text": "Köln"}, (Span(0, 4, "LOC"),), meta={"seen": datetime.date(2024, 5, 1)}))["meta"]
+    {'seen': {'$type': 'date', 'value': '2024-05-01'}}
+
+    Raises:
+        DataError: a column holds something that is no data (an object of some library).
+    """
+    try:
+        meta = {key: _encode(value) for key, value in example.meta.items()}
+    except TypeError as error:
+        raise DataError(f"example {example.id!r}: {error}") from None
+    return {
+        "id": example.id,
+        "fields": dict(example.fields),
+        "spans": [[span.start, span.end, span.label, span.field] for span in example.spans],
+        "labels": dict(example.labels),
+        "tokens": {field: [list(token) for token in tokens] for field, tokens in example.tokens.items()},
+        "meta": meta,
+    }
+
+
+def unpack(record: Mapping[str, Any]) -> Example:
+    """Return the example that `pack` packed.
+
+    >>> example = Example("1", {"text": "Köln"}, (Span(0, 4, "LOC"),), meta={"seen": datetime.date(2024, 5, 1)})
+    >>> unpack(pack(example)) == example
+    True
+    """
+    return Example(
+        id=record["id"],
+        fields=record["fields"],
+        spans=tuple(Span(*span) for span in record["spans"]),
+        labels=record["labels"],
+        tokens={field: tuple((start, end) for start, end in tokens) for field, tokens in record["tokens"].items()},
+        meta={key: _decode(value) for key, value in record["meta"].items()},
+    )
+
+
+def _encode(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return [_encode(item) for item in value]
+    if isinstance(value, Mapping) and _MARK not in value:
+        return {str(key): _encode(item) for key, item in value.items()}
+    if type(value) in _CODECS:
+        name, encode, _ = _CODECS[type(value)]
+        return {_MARK: name, "value": encode(value)}
+    raise TypeError(
+        f"found a value of type {type(value).__name__}, expected text, numbers, dates, bytes or lists of them"
+    )
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decode(item) for item in value]
+    if isinstance(value, dict):
+        if _MARK in value:
+            return _DECODERS[value[_MARK]](value["value"])
+        return {key: _decode(item) for key, item in value.items()}
+    return value
+
+
+def outcome(carried: Carried, translations: Mapping[str, Translation]) -> Outcome:
+    """Return what became of one example, given its translations by field.
+
+    Scores are rounded to four digits: the last digits of a float depend on which sentences shared a batch.
+    """
+    return {
+        "id": carried.source.id,
+        "source": dict(carried.source.fields),
+        "reasons": list(carried.reasons),
+        "target": None if carried.target is None else pack(carried.target),
+        "translations": {
+            field: {"text": each.text, "score": _rounded(each.score)} for field, each in translations.items()
+        },
+        "projections": [
+            {
+                "field": each.source.field,
+                "label": each.source.label,
+                "source_start": each.source.start,
+                "source_end": each.source.end,
+                "start": None if each.target is None else each.target.start,
+                "end": None if each.target is None else each.target.end,
+                "score": _rounded(each.score),
+                "method": each.method,
+                "reason": None if each.reason is None else str(each.reason),
+                "detail": each.detail,
+            }
+            for each in carried.projections
+        ],
+        "verdicts": [asdict(verdict) for verdict in carried.verdicts],
+        "flags": list(carried.flags),
+    }
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, 4)
+
+
+def count(outcomes: Iterable[Outcome]) -> Counts:
+    """Count what was kept, dropped, carried and lost.
+
+    A span with a place, in an example that was dropped, is lost with it: reason ``example_dropped``. An example may be
+    dropped for several reasons, and each is counted, so ``dropped_by_reason`` may add up to more than ``dropped``.
+    """
+    total: Counter[str] = Counter(dict.fromkeys(("rows", "kept", "dropped", "spans", "carried", "lost"), 0))
+    dropped, lost, flags = Counter[str](), Counter[str](), Counter[str]()
+    labels: dict[str, Counter[str]] = {}
+    for each in outcomes:
+        total["rows"] += 1
+        total["dropped" if each["reasons"] else "kept"] += 1
+        dropped.update(each["reasons"])
+        flags.update(each["flags"])
+        for projection in each["projections"]:
+            reason = lost_because(each, projection)
+            total["spans"] += 1
+            total["lost" if reason else "carried"] += 1
+            if reason:
+                lost[reason] += 1
+            label = labels.setdefault(projection["label"], Counter({"spans": 0, "carried": 0}))
+            label["spans"] += 1
+            label["carried"] += reason is None
+    return {
+        **total,
+        "dropped_by_reason": dict(sorted(dropped.items())),
+        "lost_by_reason": dict(sorted(lost.items())),
+        "flags": dict(sorted(flags.items())),
+        "labels": {label: dict(numbers) for label, numbers in sorted(labels.items())},
+    }
+
+
+def lost_because(outcome: Outcome, projection: Mapping[str, Any]) -> str | None:
+    """Return why a span is not in the dataset; None if it is there."""
+    if projection["reason"] is not None:
+        return str(projection["reason"])
+    return "example_dropped" if outcome["reasons"] else None
+
+
+def losses(outcome: Outcome) -> list[dict[str, Any]]:
+    """Return the lines of `dropped/` for one outcome: the example if it was dropped, else each span it lost."""
+    targets = {field: each["text"] for field, each in outcome["translations"].items()}
+    if outcome["reasons"]:
+        return [
+            {
+                "lost": "example",
+                "id": outcome["id"],
+                "reasons": outcome["reasons"],
+                "source": outcome["source"],
+                "target": targets,
+                "spans": [
+                    {**each, "reason": lost_because(outcome, each), "text": _text(outcome, each)}
+                    for each in outcome["projections"]
+                ],
+                "verdicts": outcome["verdicts"],
+            }
+        ]
+    return [
+        {
+            "lost": "span",
+            "id": outcome["id"],
+            "reasons": [each["reason"]],
+            "source": outcome["source"],
+            "target": targets,
+            "spans": [{**each, "text": _text(outcome, each)}],
+            "verdicts": [verdict for verdict in outcome["verdicts"] if verdict["span"] == index],
+        }
+        for index, each in enumerate(outcome["projections"])
+        if each["reason"] is not None
+    ]
+
+
+def _text(outcome: Outcome, projection: Mapping[str, Any]) -> str:
+    """Return the source characters that a projected span labels."""
+    text: str = outcome["source"][projection["field"]]
+    return text[projection["source_start"] : projection["source_end"]]

@@ -1,0 +1,131 @@
+"""The working parts of a build, made from its settings: one translator, one projector, one memory a process."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from spanferry.data.tasks import Task, get_task
+from spanferry.flows.config import BuildConfig
+from spanferry.projection.base import Projection, Projector, TranslatedText
+from spanferry.projection.filters import Filter, load_filters
+from spanferry.translation.base import Translator
+from spanferry.translation.checkpoints import cache_folder
+from spanferry.translation.memory import TranslationMemory
+from spanferry.translation.pipeline import TextSettings
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a shard is worked with.
+
+    Attributes:
+        task: shape of the data.
+        translator: the model.
+        text: how texts are prepared for it.
+        projector: how spans are carried.
+        filters: what is judged, and what is done about it.
+        memory: the translation memory; None without.
+    """
+
+    task: Task
+    translator: Translator
+    text: TextSettings
+    projector: Projector
+    filters: tuple[Filter, ...]
+    memory: TranslationMemory | None
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return everything about the parts that can change what a shard holds."""
+        return {
+            "translator": self.translator.fingerprint,
+            "text": asdict(self.text),
+            "projector": self.projector.fingerprint,
+        }
+
+
+class NoSpans:
+    """The projector of tasks without spans."""
+
+    fingerprint = "none"
+
+    def project(self, texts: Sequence[TranslatedText], *, source: str, target: str) -> list[tuple[Projection, ...]]:
+        """Return nothing for each text, since there is nothing to carry."""
+        return [() for _ in texts]
+
+
+_loaded: tuple[str, Parts] | None = None
+_loading = threading.Lock()
+
+
+def load_parts(config: BuildConfig) -> Parts:
+    """Make the parts of a build, or return those that this process made last, if the settings are the same.
+
+    A model cannot be sent to another process, so every process that works on shards calls this for itself; only the
+    last parts are kept, so that two models are never in memory at once.
+    """
+    global _loaded  # noqa: PLW0603  (the one model of a process)
+    settings = config.model_dump_json(include={"task", "translation", "projection", "filters", "run"})
+    with _loading:
+        if _loaded is None or _loaded[0] != settings:
+            _loaded = None
+            _loaded = settings, _load(config)
+        return _loaded[1]
+
+
+def _load(config: BuildConfig) -> Parts:
+    task = get_task(config.task)
+    translator = _translator(config)
+    return Parts(
+        task=task,
+        translator=translator,
+        text=TextSettings(protect=tuple(config.translation.protect), split=config.translation.split),
+        projector=_projector(config, translator) if task.spans_in else NoSpans(),
+        filters=load_filters(config.filters),
+        memory=_memory(config.run.memory),
+    )
+
+
+def _placement(config: BuildConfig) -> dict[str, Any]:
+    device, _, index = config.run.device.partition(":")
+    return {"device": device, "device_index": int(index or 0)}
+
+
+def _translator(config: BuildConfig) -> Translator:
+    from spanferry.translation.registry import TRANSLATORS, load_translator
+
+    chosen = config.translation
+    if chosen.model in TRANSLATORS.names():  # not a model but a kind of translator, with settings of its own
+        return load_translator(chosen.model, **chosen.settings)
+    decoding = chosen.model_dump(
+        include={
+            "revision", "quantization", "beam_size", "length_penalty", "repetition_penalty", "no_repeat_ngram_size",
+            "suppress_unknown",
+        }
+    )  # fmt: skip
+    run = config.run.model_dump(include={"workers", "threads", "batch_tokens"})
+    return load_translator(chosen.model, **decoding, **run, **_placement(config), **chosen.settings)
+
+
+def _projector(config: BuildConfig, translator: Translator) -> Projector:
+    from spanferry.alignment.registry import ALIGNERS, load_aligner
+    from spanferry.projection.registry import PROJECTORS, load_projector
+
+    chosen = config.projection
+    settings = dict(chosen.settings)
+    if "aligner" in inspect.signature(PROJECTORS.load(chosen.method)).parameters:
+        offered = {"translator": translator, **_placement(config)}
+        takes = inspect.signature(ALIGNERS.load(chosen.aligner)).parameters
+        fitting = {name: value for name, value in offered.items() if name in takes}
+        settings["aligner"] = load_aligner(chosen.aligner, **fitting | chosen.aligner_settings)
+    return load_projector(chosen.method, **settings)
+
+
+def _memory(setting: str | bool) -> TranslationMemory | None:
+    if setting is False:
+        return None
+    return TranslationMemory(cache_folder() / "memory.sqlite" if setting is True else Path(setting))

@@ -1,0 +1,142 @@
+"""What a build kept and lost, counted: as `report.json` for programs, as a table for the terminal.
+
+Counts are plain nested mappings of numbers, made a shard, added up a split, a language and a build. Two sums always
+hold, and `check_balance` holds them: rows = kept + dropped, and spans = carried + lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spanferry.data.errors import BuildError
+from spanferry.flows.progress import duration
+
+Counts = dict[str, Any]
+
+
+def add_counts(parts: Iterable[Mapping[str, Any]]) -> Counts:
+    """Add nested counts, key by key; keys come out sorted, so that the order of shards leaves no trace.
+
+    >>> add_counts([{"rows": 2, "lost_by_reason": {"overlap": 1}}, {"rows": 3, "lost_by_reason": {"unaligned": 4}}])
+    {'lost_by_reason': {'overlap': 1, 'unaligned': 4}, 'rows': 5}
+    """
+    total: Counts = {}
+    for part in parts:
+        for key, value in part.items():
+            if isinstance(value, Mapping):
+                total[key] = add_counts([total.get(key, {}), value])
+            else:
+                total[key] = total.get(key, 0) + value
+    return dict(sorted(total.items()))
+
+
+def check_balance(counts: Mapping[str, Any], where: str) -> None:
+    """Hold the promise that nothing is lost silently.
+
+    Raises:
+        BuildError: a sum does not hold; a defect of ours, never of the user's.
+    """
+    if counts["rows"] != counts["kept"] + counts["dropped"] or counts["spans"] != counts["carried"] + counts["lost"]:
+        raise BuildError(
+            f"{where}: rows {counts['rows']} = kept {counts['kept']} + dropped {counts['dropped']}, spans "
+            f"{counts['spans']} = carried {counts['carried']} + lost {counts['lost']}: a sum does not hold"
+        )
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What one language cost in one run.
+
+    Attributes:
+        seconds: from its first shard to its last.
+        rows: rows that were computed in this run.
+        reused: rows whose shards were there before.
+        translated: sentences that the model translated.
+        remembered: sentences that came from the translation memory.
+        model_seconds: time in the model, of the translation alone.
+    """
+
+    seconds: float = 0.0
+    rows: int = 0
+    reused: int = 0
+    translated: int = 0
+    remembered: int = 0
+    model_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """A finished build.
+
+    Attributes:
+        folder: where it lies.
+        report: what `report.json` holds: the counts and settings, the same for the same inputs.
+        timings: language -> what this run spent on it.
+        seconds: wall time of this run.
+    """
+
+    folder: Path
+    report: dict[str, Any]
+    timings: dict[str, Timing] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def print_summary(result: BuildResult) -> None:
+    """Print the build's counts as a table on standard output, and what a reader does next."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    with_spans = any(total["spans"] for total in _totals(result.report).values())
+    headers = ["language", "rows", "kept", "dropped", *(["spans", "carried", "lost"] if with_spans else [])]
+    for header in [*headers, "time", "rows/s"]:
+        table.add_column(header, justify="left" if header == "language" else "right")
+    for language, total in _totals(result.report).items():
+        cells = [language, *(f"{total[name]:,}" for name in headers[1:])]
+        table.add_row(*cells, *_time_cells(result.timings.get(language)))
+    console.print(table)
+    for line in _losses(result.report):
+        console.print(Text(f"  {line}"))
+    rejected = sum(split["rejected"] for split in result.report["source"]["splits"].values())
+    if rejected:
+        console.print(Text(f"  {rejected:,} source rows could not be read: {result.folder / 'rejects'}"))
+    first = next(iter(_totals(result.report)))
+    console.print(Text(f"\n{result.folder}  in {duration(result.seconds)}"))
+    console.print(Text(f'load it:   datasets.load_dataset("{result.folder}", "{first}")'))
+    console.print(Text(f"signature: {result.report['signature']}"))
+
+
+def _totals(report: Mapping[str, Any]) -> dict[str, Counts]:
+    return {language: entry["total"] for language, entry in report["languages"].items()}
+
+
+def _time_cells(timing: Timing | None) -> tuple[str, str]:
+    if timing is None:
+        return "", ""
+    if not timing.rows:
+        return "reused", ""
+    rate = f"{timing.rows / timing.seconds:,.1f}" if timing.seconds else ""
+    return duration(timing.seconds), rate
+
+
+def _losses(report: Mapping[str, Any]) -> list[str]:
+    """Say in one line a language why spans were lost and rows dropped, most frequent first."""
+    lines = []
+    for language, total in _totals(report).items():
+        parts = [
+            f"{what} by reason: " + ", ".join(f"{reason} {number:,}" for reason, number in _by_frequency(total[key]))
+            for what, key in (("dropped", "dropped_by_reason"), ("lost", "lost_by_reason"))
+            if total.get(key)
+        ]
+        if parts:
+            lines.append(f"{language}: " + "; ".join(parts))
+    return lines
+
+
+def _by_frequency(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

@@ -1,0 +1,236 @@
+"""The source of a build, read once and cut into shards, so that every language works on the same rows.
+
+What was read is kept beside the build. A source that has not changed since is not read again; one that changes while
+a build is under way cannot be mixed into it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from spanferry.data.errors import BuildError, ConfigError, DataError, did_you_mean
+from spanferry.data.example import Example
+from spanferry.data.formats import ReadReport, read_examples
+from spanferry.data.schema import Schema
+from spanferry.data.signature import fingerprint
+from spanferry.flows.config import BuildConfig
+from spanferry.flows.folder import BuildFolder
+from spanferry.flows.outcomes import pack
+from spanferry.flows.progress import Progress
+from spanferry.flows.shards import cut, file_digest, finish, finished, sidecar_path, write_json, write_records
+
+STEP = "source/1"
+SAMPLE = "sample:"
+
+
+@dataclass(frozen=True)
+class SourceShard:
+    """Some rows of a split: where they lie, how many, and their checksum."""
+
+    path: Path
+    rows: int
+    checksum: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split as it was read.
+
+    Attributes:
+        name: ``"train"``, ...
+        shards: its rows.
+        rows: how many.
+        rejected: rows that could not be read (``on_error: skip``).
+        schema: the labels it has.
+        tokens: whether its examples bring their own tokens.
+    """
+
+    name: str
+    shards: tuple[SourceShard, ...]
+    rows: int
+    rejected: int
+    schema: Schema
+    tokens: bool
+
+
+def split_sources(config: BuildConfig) -> dict[str, tuple[str, str | None]]:
+    """Return, a split of the build, the path or hub id to read and the split to take of it.
+
+    >>> from spanferry.flows.config import parse_config
+    >>> base = {"task": "ner", "targets": ["de"], "output": "out"}
+    >>> split_sources(parse_config({**base, "source": {"path": "a.jsonl", "language": "en"}}))
+    {'train': ('a.jsonl', None)}
+    >>> split_sources(parse_config({**base, "source": {"path": "org/x", "splits": ["test"], "language": "en"}}))
+    {'test': ('org/x', 'test')}
+    """
+    source = config.source
+    if isinstance(source.path, dict):
+        if source.splits is not None:
+            raise ConfigError("source.splits: path already names the splits; leave splits out")
+        return {split: (_located(path), None) for split, path in source.path.items()}
+    path = _located(source.path)
+    return {split: (path, split) for split in source.splits} if source.splits else {"train": (path, None)}
+
+
+def _located(path: str) -> str:
+    """Return the true path of a sample that is shipped (``sample:entities.en.jsonl``), and any other path as it is."""
+    if not path.startswith(SAMPLE):
+        return path
+    folder = files("spanferry.data") / "samples"
+    name = path.removeprefix(SAMPLE)
+    known = sorted(item.name for item in folder.iterdir() if item.name.endswith((".jsonl", ".conll")))
+    if name not in known:
+        raise ConfigError(f"source.path: unknown sample {name!r}; {did_you_mean(name, known)}")
+    return str(folder / name)
+
+
+def read_split(
+    config: BuildConfig, path: str, split: str | None, rejects: Path | None, report: ReadReport
+) -> Iterator[Example]:
+    """Stream the examples of one split, as many as `limit` allows."""
+    source = config.source
+    examples = read_examples(
+        path,
+        config.task,
+        format=source.format,
+        columns=source.columns,
+        names=source.names,
+        scheme=source.scheme,
+        repair=source.repair,
+        split=split,
+        config=source.config,
+        revision=source.revision,
+        encoding=source.encoding,
+        separator=source.separator,
+        quotes=source.quotes,
+        on_error=config.on_error,
+        rejects=rejects,
+        report=report,
+    )
+    return islice(examples, config.limit)
+
+
+def stage(config: BuildConfig, folder: BuildFolder, progress: Progress) -> list[Split]:
+    """Read every split and cut it into shards, or find that this was done and nothing has changed since."""
+    return [_stage_split(config, folder, name, place, progress) for name, place in split_sources(config).items()]
+
+
+def _stage_split(
+    config: BuildConfig, folder: BuildFolder, name: str, place: tuple[str, str | None], progress: Progress
+) -> Split:
+    path, split = place
+    manifest = folder.source_split(name)
+    content = content_fingerprint(path, config.source.revision)
+    settings = config.source.model_dump(exclude={"path", "license", "name", "language", "splits"})
+    key = fingerprint(
+        {
+            "step": STEP,
+            "content": content,
+            "split": split,
+            "settings": settings,
+            "task": config.task,
+            "limit": config.limit,
+            "on_error": config.on_error,
+            "shard_rows": config.run.shard_rows,
+        }
+    )
+    if content is not None and (staged := _staged(folder, name, key)) is not None:
+        return staged
+    stage_name = f"reading {name}"
+    progress.start(stage_name, None)
+    report = ReadReport()
+    tokens = False
+    shards = []
+    examples = read_split(config, path, split, folder.rejects(name), report)
+    for index, chunk in enumerate(cut(examples, config.run.shard_rows)):
+        tokens = tokens or any(example.tokens for example in chunk)
+        shard = folder.source(name, index)
+        write_records(shard, map(pack, chunk))
+        sidecar = finish(shard, key, {"rows": len(chunk)})
+        shards.append(SourceShard(shard, len(chunk), sidecar.checksum))
+        progress.advance(stage_name, len(chunk))
+    progress.finish(stage_name)
+    if content is not None and content_fingerprint(path, config.source.revision) != content:
+        raise BuildError(f"{path}: changed while it was read; run the build again when it is at rest")
+    schema = report.schema
+    write_json(
+        manifest,
+        {
+            "key": key,
+            "shards": [[shard.rows, shard.checksum] for shard in shards],
+            "rejected": report.rejected,
+            "spans": schema.spans,
+            "labels": dict(schema.labels),
+            "tokens": tokens,
+        },
+    )
+    _remove_from(folder, name, len(shards))
+    return Split(name, tuple(shards), sum(shard.rows for shard in shards), report.rejected, schema, tokens)
+
+
+def _staged(folder: BuildFolder, name: str, key: str) -> Split | None:
+    """Return the split as an earlier run read it, if it read just this and every file is whole."""
+    facts = folder.read_json(folder.source_split(name))
+    if facts is None or facts.get("key") != key:
+        return None
+    shards = []
+    for index, (rows, checksum) in enumerate(facts["shards"]):
+        path = folder.source(name, index)
+        sidecar = finished(path, key)
+        if sidecar is None or sidecar.checksum != checksum:
+            return None
+        shards.append(SourceShard(path, rows, checksum))
+    spans = None if facts["spans"] is None else tuple(facts["spans"])
+    schema = Schema(spans, {column: tuple(labels) for column, labels in facts["labels"].items()})
+    return Split(
+        name, tuple(shards), sum(shard.rows for shard in shards), facts["rejected"], schema, bool(facts["tokens"])
+    )
+
+
+def _remove_from(folder: BuildFolder, name: str, index: int) -> None:
+    """Remove the shards that a longer source left behind."""
+    while (path := folder.source(name, index)).exists():
+        path.unlink()
+        sidecar_path(path).unlink(missing_ok=True)
+        index += 1
+
+
+def content_fingerprint(path: str, revision: str | None) -> str | None:
+    """Return the identity of a source's content; None for what can change unseen (a branch on the hub).
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    place = Path(path)
+    try:
+        if place.is_file():
+            return file_digest(place)
+        if place.is_dir():
+            inside = sorted(item for item in place.rglob("*") if item.is_file())
+            return fingerprint({str(item.relative_to(place)): file_digest(item) for item in inside})
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}", path=place) from None
+    if revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision):
+        return revision
+    return None
+
+
+def merged_schema(splits: Sequence[Split]) -> Schema:
+    """Return the labels of all splits together, in order of appearance, so that every file numbers them alike.
+
+    A label column that one split leaves open (numbers, free text) is open.
+    """
+    spans = dict.fromkeys(label for split in splits for label in split.schema.spans or ())
+    columns = [set(split.schema.labels) for split in splits]
+    shared: Any = set.intersection(*columns) if columns else set()
+    labels = {
+        column: tuple(dict.fromkeys(label for split in splits for label in split.schema.labels[column]))
+        for column in sorted(shared)
+    }
+    return Schema(tuple(spans) or None, labels)

@@ -1,0 +1,72 @@
+"""The commented configuration that `spanferry init` writes: made from the models, so that it never lags behind them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from spanferry.flows.config import BuildConfig, parse_config
+
+# What a first build of each shape can start from: a sample that is shipped where there is one.
+_SOURCES = {"ner": "sample:entities.en.jsonl", "slots": "sample:slots.en.jsonl"}
+
+
+def template(task: str) -> str:
+    """Return YAML for a build of ``task``: what must be set is set, everything else stands commented with its default.
+
+    Raises:
+        ConfigError: no such task.
+
+    >>> print(template("ner"))  # doctest: +ELLIPSIS
+    # A build of spanferry. Try `spanferry plan FILE` first, then `spanferry build FILE`.
+    <BLANKLINE>
+    # shape of the data: ner, slots, text-classification or pair-classification
+    task: ner
+    ...
+    """
+    values = {
+        "task": task,
+        "source": {"path": _SOURCES.get(task, "train.jsonl"), "language": "en"},
+        "targets": ["de", "es"],
+        "translation": {"model": "bundled", "beam_size": 4},
+        "projection": {"method": "alignment", "aligner": "attention"},
+        "output": f"out/{task}",
+    }
+    parse_config(values)
+    head = "# A build of spanferry. Try `spanferry plan FILE` first, then `spanferry build FILE`.\n"
+    return "\n".join([head, *_lines(BuildConfig, values, "")]) + "\n"
+
+
+def _lines(model: type[BaseModel], values: dict[str, Any], indent: str) -> Iterator[str]:
+    for name, info in model.model_fields.items():
+        nested = _model(info.annotation)
+        meaning = info.description or (nested.__doc__ or "").splitlines()[0] if nested else info.description
+        set_here = name in values
+        off = "" if set_here else "# "
+        if not indent and meaning:
+            yield f"# {meaning}"
+        if nested is not None:
+            yield f"{off}{indent}{name}:"
+            yield from (f"{off}{line}" for line in _lines(nested, values.get(name, {}), indent + "  "))
+        else:
+            value = values[name] if set_here else info.get_default(call_default_factory=True)
+            comment = f"  # {meaning}" if indent and meaning else ""
+            yield f"{indent}{off}{name}: {_yaml(value)}{comment}"
+        if not indent:
+            yield ""
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _yaml(value: Any) -> str:
+    """Write a value as YAML on one line; texts that need no quotes have none."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list):
+        return f"[{', '.join(_yaml(item) for item in value)}]"
+    return json.dumps(value)
