@@ -43,6 +43,9 @@ KINDS = tuple(_PATTERNS)
 """Every kind of protected matter; where two could begin at the same place, the one named first wins."""
 
 _NUMBER = re.compile(_PATTERNS["number"])
+# Without one of these a text holds no item of any other kind: most texts are done with at the cost of a glance.
+_SIGNS = re.compile(r"[`$\\@{%<&]")
+_MARKS = ("://", "www.", ".com", ".org", ".net", ".edu", ".gov", ".io", ".info")
 _MATH_SIGN = re.compile(r"[\\^_={}+<>*/]")
 _LETTER = re.compile(r"[^\W\d_]")
 _BLOCKS = {"code": r"^(?P<fence>```+|~~~+)[^\n]*\n(?:.*\n)*?(?P=fence)[ \t]*$", "math": r"\$\$[^$]+\$\$"}
@@ -98,11 +101,13 @@ class Protector:
 
     def find(self, text: str) -> list[Item]:
         """Return the protected items of ``text``, in order; they do not overlap."""
-        if self._pattern is None:
-            return []
-        items = []
+        if _SIGNS.search(text) is None and not any(mark in text for mark in _MARKS):
+            if "number" not in self.kinds:
+                return []
+            return [Item("number", *match.span(), match[0]) for match in _NUMBER.finditer(text)]
+        items: list[Item] = []
         position = 0
-        while match := self._pattern.search(text, position):
+        while self._pattern is not None and (match := self._pattern.search(text, position)):
             kind = match.lastgroup or ""
             start, position = match.span()
             if kind == "math" and not _is_math(match[0]):
@@ -115,13 +120,15 @@ class Protector:
 
     def lost(self, items: Sequence[Item], translated: str) -> list[Item]:
         """Return those of ``items`` that ``translated`` has not as often as their sentence (see the module's rule)."""
-        if not items:
-            return []
-        there = Counter(item.text for item in self.find(translated))
-        here = Counter(item.text for item in items)
-        missing = [item for item in items if item.kind != "number" and there[item.text] != here[item.text]]
+        exact = [item for item in items if item.kind != "number"]
         numbers = [item for item in items if item.kind == "number"]
-        return missing + (_lost_numbers(numbers, translated) if numbers else [])
+        lost = _lost_numbers(numbers, translated) if numbers else []
+        if exact:
+            here = Counter(item.text for item in exact)
+            there = Counter(item.text for item in self.find(translated) if item.kind != "number")
+            lost += [item for item in exact if here[item.text] != there[item.text]]
+            lost.sort(key=lambda item: item.start)
+        return lost
 
     def is_all(self, text: str, items: Sequence[Item]) -> bool:
         """Say whether nothing in ``text`` needs a translator: no letter stands outside its protected ``items``.

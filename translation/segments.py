@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from itertools import pairwise, takewhile
+from itertools import pairwise
 
 import regex
 
@@ -68,15 +68,14 @@ def _in_line(text: str, start: int, end: int, language: str, sentences: bool) ->
 # Where a sentence may be cut when it must, best first: after what could end a sentence, between clauses, at a comma or
 # bracket, at white space, between any two graphemes (never between a letter and its accent). ASCII marks count before
 # white space only: they also stand inside numbers and addresses.
-_CUTS = tuple(
-    regex.compile(pattern)
-    for pattern in (
-        r"[.!?…]\p{P}*\s+|[。！？｡।॥።۔؟]\p{P}*\s*",
-        r"[;:–]\p{P}*\s+|[—；：၊፤፥፣؛]\p{P}*\s*",
-        r"[,)\]]\p{P}*\s+|[，、､،」』）]\p{P}*\s*",
-        r"\s+",
-        r"\X",
-    )
+_GRAPHEME = regex.compile(r"\X")
+_EXTENDER = regex.compile(r"[\p{M}\u200d]")
+_CUTS = (
+    regex.compile(r"[.!?…]\p{P}*\s+|[。！？｡।॥።۔؟]\p{P}*\s*"),
+    regex.compile(r"[;:–]\p{P}*\s+|[—；：၊፤፥፣؛]\p{P}*\s*"),
+    regex.compile(r"[,)\]]\p{P}*\s+|[，、､،」』）]\p{P}*\s*"),
+    regex.compile(r"\s+"),
+    _GRAPHEME,
 )
 
 
@@ -126,16 +125,24 @@ def _cut(sentence: str, start: int, end: int, parts: int) -> list[Range]:
         if at is not None:
             ranges.append((begin, at))
             begin = at
+    if not ranges:  # no boundary near any of the places: then any grapheme will do
+        at = _best_cut(sentence, start, end, (start + end) / 2, (end - start) / 2)
+        ranges, begin = ([(start, at)], at) if at is not None else ([], start)
     ranges.append((begin, end))
     return [(a, b) for a, b in (_strip(sentence, *part) for part in ranges) if a < b]
 
 
 def _best_cut(sentence: str, start: int, end: int, middle: float, reach: float) -> int | None:
+    """Return the place nearest to ``middle``, of the best kind that there is within ``reach`` of it."""
     low, high = max(start + 1, int(middle - reach)), min(end - 1, int(middle + reach))
     for pattern in _CUTS:
         # Graphemes are counted from a known boundary: from elsewhere, the second half of a flag looks like a whole.
-        ends = (match.end() for match in pattern.finditer(sentence, start if pattern is _CUTS[-1] else low - 1, end))
-        cuts: list[int] = [at for at in takewhile(high.__ge__, ends) if at >= low]
+        begin = start if pattern is _GRAPHEME else low - 1
+        cuts: list[int] = [
+            match.end()
+            for match in pattern.finditer(sentence, begin, high + 1)
+            if low <= match.end() <= high and not _EXTENDER.match(sentence, match.end())
+        ]
         if cuts:
             return min(cuts, key=lambda at: abs(at - middle))
     return None

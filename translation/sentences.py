@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import re
 import warnings
+from bisect import bisect_left
 from functools import lru_cache
+from operator import itemgetter
 
 _CLOSERS = r"""["'”’»›“«)\]}」』）》】〉〕］*_]"""
 # These end a sentence only before white space; the second set needs none (Chinese, Japanese, Khmer, Burmese, Hindi,
@@ -31,7 +33,38 @@ _ENCLOSED = re.compile(
 _OPENERS = frozenset('([{`"“„«»「『（《')
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 _LAST_WORD = re.compile(r"[^\s(\[{\"'“„«‚‘]*\Z")
+_ONLY_CONSONANTS = re.compile(r"[b-df-hj-np-tv-xzčďňřšťžçñß]+", re.IGNORECASE)
 _WINDOW_BEFORE, _WINDOW_AFTER = 120, 40
+# What stands before a name ends no sentence in any language; pysbd 0.3.4 knows these in some.
+_TITLES = frozenset(
+    [
+        "dr",
+        "drs",
+        "prof",
+        "mr",
+        "mrs",
+        "ms",
+        "mx",
+        "mme",
+        "mlle",
+        "sr",
+        "sra",
+        "srta",
+        "dña",
+        "sig",
+        "dott",
+        "avv",
+        "ing",
+        "mgr",
+        "st",
+        "sta",
+        "ste",
+        "hr",
+        "fr",
+    ]
+)
+# Names that end in an exclamation mark and stand in the middle of sentences.
+_EXCLAMATION_NAMES = frozenset({"Yahoo!", "Jeopardy!", "Yum!", "Panic!", "Wham!", "Oklahoma!"})
 
 
 def sentence_ends(line: str, language: str) -> list[int]:
@@ -48,23 +81,24 @@ def sentence_ends(line: str, language: str) -> list[int]:
     match = _BOUNDARY.search(line)
     if match is None:
         return []
-    enclosed = _enclosed(line)
+    enclosed = [] if _OPENERS.isdisjoint(line) else [found.span() for found in _ENCLOSED.finditer(line)]
     starts: list[int] = []
     while match is not None:
-        stop, start = match.start(), match.end()
-        inside = any(a < stop and len(line[stop:start].rstrip()) + stop < b for a, b in enclosed)
-        if not inside and _is_boundary(line, match, starts[-1] if starts else 0, language):
+        start = match.end()
+        if not _is_inside(enclosed, match) and _is_boundary(line, match, starts[-1] if starts else 0, language):
             starts.append(start)
         match = _BOUNDARY.search(line, start)
     return starts
 
 
-def _enclosed(line: str) -> list[tuple[int, int]]:
-    return [] if _OPENERS.isdisjoint(line) else [match.span() for match in _ENCLOSED.finditer(line)]
+def _is_inside(enclosed: list[tuple[int, int]], match: re.Match[str]) -> bool:
+    """Say whether something enclosed goes on after the mark that ``match`` found."""
+    index = bisect_left(enclosed, match.start(), key=itemgetter(0)) - 1
+    return index >= 0 and match.start() + len(match[0].rstrip()) < enclosed[index][1]
 
 
 def _is_boundary(line: str, match: re.Match[str], sentence_start: int, language: str) -> bool:
-    following = _LETTER_OR_DIGIT.search(line, match.end())
+    following = _LETTER_OR_DIGIT.search(line, match.end(), match.end() + 100)
     if following is None:  # only closing marks or an emoji are left: they belong to this sentence
         return False
     mark = match[0].rstrip()
@@ -75,35 +109,32 @@ def _is_boundary(line: str, match: re.Match[str], sentence_start: int, language:
         return False
     if mark[0] == ";":
         return primary_subtag(language) == "el"  # the Greek question mark
-    before = _LAST_WORD.search(line, max(sentence_start, match.start() - 40), match.start())
-    word = before[0] if before else ""
-    if mark[0] == ".":
-        return (
-            _stop_ends(word, mark) if _is_plain(word, mark, language) else _ask(line, match, sentence_start, language)
-        )
-    if mark[0] == "…":
-        return _ask(line, match, sentence_start, language)
-    return f"{word}{mark[0]}" not in _EXCLAMATION_NAMES
+    found = _LAST_WORD.search(line, max(sentence_start, match.start() - 40), match.start())
+    word = found[0] if found else ""
+    return _mark_ends(word, mark) and (_is_plain(word, mark, language) or _ask(line, match, sentence_start, language))
 
 
-# Names that end in an exclamation mark and stand in the middle of sentences.
-_EXCLAMATION_NAMES = frozenset({"Yahoo!", "Jeopardy!", "Yum!", "Panic!", "Wham!", "Oklahoma!"})
+def _mark_ends(word: str, mark: str) -> bool:
+    """Say whether ``mark`` may end a sentence after ``word`` at all."""
+    if mark[0] == "!":
+        return f"{word}!" not in _EXCLAMATION_NAMES
+    if mark == ".":
+        # "der 1. FC Köln", "2. Dünya Savaşı", "1. First point": ordinals far more often than ends; years are ends.
+        return word.casefold() not in _TITLES and (not word.isdecimal() or len(word) >= 4)
+    return True
 
 
 def _is_plain(word: str, mark: str, language: str) -> bool:
-    """Say whether the full stop after ``word`` needs no library to judge."""
-    if mark.startswith(".."):
+    """Say whether ``mark`` after ``word`` needs no library to judge."""
+    if mark[0] == "…" or mark.startswith(".."):
         return False
-    if word.isdecimal():
+    if mark[0] != "." or word.isdecimal():
         return True
     if "." in word:  # "p.m", "z.B", "U.S.A" are abbreviations; "example.com" and "file.txt" are not
         return "/" in word or max(map(len, word.split("."))) > 3
-    return len(word) > 1 and word.casefold() not in abbreviations(language)
-
-
-def _stop_ends(word: str, mark: str) -> bool:
-    # "der 1. FC Köln", "2. Dünya Savaşı", "1. First point": ordinals far more often than ends; years are ends.
-    return len(mark) > 1 or not word.isdecimal() or len(word) >= 4
+    if len(word) <= 1 or _ONLY_CONSONANTS.fullmatch(word):
+        return False
+    return word.casefold() not in abbreviations(language)
 
 
 def _ask(line: str, match: re.Match[str], sentence_start: int, language: str) -> bool:
@@ -147,8 +178,7 @@ def abbreviations(language: str) -> frozenset[str]:
     if known is not None:
         from pysbd.languages import LANGUAGE_CODES
 
-        words = LANGUAGE_CODES[known].Abbreviation.ABBREVIATIONS
-        return frozenset(word.casefold().rstrip(".") for word in words)
+        return frozenset(word.casefold().rstrip(".") for word in LANGUAGE_CODES[known].Abbreviation.ABBREVIATIONS)
     from spacy.util import get_lang_class
 
     try:
@@ -162,10 +192,7 @@ def abbreviations(language: str) -> frozenset[str]:
 def _pysbd_language(subtag: str) -> str | None:
     with warnings.catch_warnings():  # pysbd 0.3.4 has invalid escapes in its regular expressions
         warnings.simplefilter("ignore")
-        import pysbd
         from pysbd.languages import LANGUAGE_CODES
-
-        assert pysbd
     return subtag if subtag in LANGUAGE_CODES else None
 
 
