@@ -1,0 +1,243 @@
+"""Training pairs as token ids on disk, and batches of them bounded by tokens.
+
+Tokenising is done once: :func:`prepare` writes flat arrays that :class:`PreparedPairs` maps into memory, so that the
+training loop only slices and pads.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from spanferry.translation.corpus import Range, SentencePair
+from spanferry.translation.families import ModelTokenizer
+
+_COLUMNS = ("source", "target", "links")
+IGNORED_LABEL = -100
+
+
+def prepare(
+    pairs: Iterable[SentencePair],
+    tokenizer: ModelTokenizer,
+    folder: Path,
+    *,
+    max_tokens: int,
+    with_links: bool,
+    chunk: int = 20_000,
+) -> dict[str, int]:
+    """Write the token ids (and subword links) of `pairs` to `folder`.
+
+    Args:
+        pairs: what to learn, each in the direction it is to be learned in.
+        tokenizer: the model's; texts are encoded exactly as they will be when the model translates.
+        folder: gets flat `.npy` arrays.
+        max_tokens: pairs with more tokens than this on a side, special tokens included, are left out and counted.
+        with_links: keep the pairs' links, as links between token positions.
+        chunk: pairs encoded at a time.
+
+    Returns:
+        Counts: `pairs`, `too_long`, `source_tokens`, `target_tokens`.
+
+    Raises:
+        LanguageError: the tokenizer has no such language.
+    """
+    ids = {token: number for number, token in reversed(list(enumerate(tokenizer.subwords.vocabulary)))}
+    arrays: dict[str, list[Any]] = {"source": [], "target": [], "links": []}
+    counts = {"pairs": 0, "too_long": 0, "source_tokens": 0, "target_tokens": 0}
+    for group in _same_languages(pairs, chunk):
+        source_language, target_language = tokenizer.check_pair(
+            group[0].source_language, group[0].target_language, model="the model to be trained"
+        )
+        before, after = tokenizer.around_source(source_language, target_language)
+        prefix = tokenizer.target_prefix(target_language)
+        sources = tokenizer.encode([pair.source for pair in group])
+        targets = tokenizer.encode([pair.target for pair in group])
+        for pair, source, target in zip(group, sources, targets, strict=True):
+            whole_source, whole_target = [*before, *source, *after], [*prefix, *target, tokenizer.eos]
+            if max(len(whole_source), len(whole_target)) > max_tokens:
+                counts["too_long"] += 1
+                continue
+            links: list[tuple[int, int]] = []
+            if with_links:
+                ranges = token_ranges(source, pair.source), token_ranges(target, pair.target)
+                links = [(i + len(before), j + len(prefix)) for i, j in subword_links(pair.links, *ranges)]
+            arrays["source"].append(np.array([ids[token] for token in whole_source], dtype=np.int32))
+            arrays["target"].append(np.array([ids[token] for token in whole_target], dtype=np.int32))
+            arrays["links"].append(np.array(links, dtype=np.int32).reshape(-1, 2))
+            counts["pairs"] += 1
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, values in arrays.items():
+        np.save(folder / f"{name}.npy", np.concatenate(values) if values else np.empty(0, np.int32))
+        np.save(folder / f"{name}_ends.npy", np.cumsum([len(value) for value in values], dtype=np.int64))
+    counts["source_tokens"] = sum(map(len, arrays["source"]))
+    counts["target_tokens"] = sum(map(len, arrays["target"]))
+    return counts
+
+
+def _same_languages(pairs: Iterable[SentencePair], chunk: int) -> Iterator[list[SentencePair]]:
+    """Chunks in which all pairs have the same two languages; order within a language pair is kept."""
+    waiting: dict[tuple[str, str], list[SentencePair]] = {}
+    for pair in pairs:
+        group = waiting.setdefault((pair.source_language, pair.target_language), [])
+        group.append(pair)
+        if len(group) == chunk:
+            yield list(group)
+            group.clear()
+    yield from (group for group in waiting.values() if group)
+
+
+def token_ranges(tokens: Sequence[str], text: str) -> list[Range]:
+    """Character range of each token in the text it was made from; white space before a word belongs to no token.
+
+    A tokenizer that changes the text (case, Unicode forms) may give tokens that do not stand in it: from the first
+    such token on, ranges are empty.
+
+    >>> token_ranges(["▁Good", "▁day", "s", "!"], "Good  days!")
+    [(0, 4), (6, 9), (9, 10), (10, 11)]
+    """
+    ranges: list[Range] = []
+    position = 0
+    for token in tokens:
+        piece = token.removeprefix("▁")
+        if piece != token:
+            while text[position : position + 1].isspace():
+                position += 1
+        if not text.startswith(piece, position):
+            ranges += [(position, position)] * (len(tokens) - len(ranges))
+            break
+        ranges.append((position, position + len(piece)))
+        position += len(piece)
+    return ranges
+
+
+def subword_links(
+    links: Iterable[tuple[Range, Range]], source_ranges: Sequence[Range], target_ranges: Sequence[Range]
+) -> list[tuple[int, int]]:
+    """Turn links between character ranges into links between token positions, every part with every part.
+
+    >>> subword_links([((0, 3), (0, 5))], [(0, 3), (3, 4)], [(0, 2), (2, 5), (5, 6)])
+    [(0, 0), (0, 1)]
+    """
+    return [
+        (i, j)
+        for source, target in links
+        for i, source_range in enumerate(source_ranges)
+        if _overlap(source, source_range)
+        for j, target_range in enumerate(target_ranges)
+        if _overlap(target, target_range)
+    ]
+
+
+def _overlap(one: Range, other: Range) -> bool:
+    return max(one[0], other[0]) < min(one[1], other[1])
+
+
+class PreparedPairs(torch.utils.data.Dataset[dict[str, Any]]):
+    """What :func:`prepare` wrote, mapped into memory: item i is `source`, `target` (ids) and `links` (L x 2)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._values = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _COLUMNS}
+        self._ends = {name: np.load(folder / f"{name}_ends.npy") for name in _COLUMNS}
+
+    def __len__(self) -> int:
+        return len(self._ends["source"])
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        item = {}
+        for name in _COLUMNS:
+            ends = self._ends[name]
+            item[name] = self._values[name][int(ends[index - 1]) if index else 0 : int(ends[index])]
+        return item
+
+    def lengths(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Tokens of the longer side of every pair, special tokens included."""
+        source, target = (np.diff(self._ends[name], prepend=0) for name in ("source", "target"))
+        longer: np.ndarray[Any, np.dtype[np.int64]] = np.maximum(source, target)
+        return longer
+
+
+class TokenBatches(torch.utils.data.Sampler[list[int]]):
+    """`steps` batches of indices, each with at most `batch_tokens` tokens, padding included, on its longer side.
+
+    Passes over the data follow one another, each in an order of its own that depends on `seed` and the number of the
+    pass alone: a run that stopped after n batches goes on with batch n + 1. Within a pass, indices are shuffled, cut
+    into pools, sorted by length within the pool, batched, and the batches shuffled.
+    """
+
+    def __init__(
+        self, lengths: np.ndarray[Any, Any], *, batch_tokens: int, steps: int, seed: int, pool: int = 50_000
+    ) -> None:
+        self._lengths, self._batch_tokens, self._steps = lengths, batch_tokens, steps
+        self._seed, self._pool = seed, pool
+
+    def __len__(self) -> int:
+        return self._steps
+
+    def __iter__(self) -> Iterator[list[int]]:
+        passes = itertools.chain.from_iterable(self._one_pass(number) for number in itertools.count())
+        return itertools.islice(passes, self._steps)
+
+    def _one_pass(self, number: int) -> list[list[int]]:
+        generator = np.random.default_rng((self._seed, number))
+        order = generator.permutation(len(self._lengths))
+        batches: list[list[int]] = []
+        for start in range(0, len(order), self._pool):
+            pool = order[start : start + self._pool]
+            batch: list[int] = []
+            longest = 0
+            for index in pool[np.argsort(self._lengths[pool], kind="stable")].tolist():
+                longest = max(longest, int(self._lengths[index]))
+                if batch and longest * (len(batch) + 1) > self._batch_tokens:
+                    batches.append(batch)
+                    batch, longest = [], int(self._lengths[index])
+                batch.append(index)
+            batches.append(batch)
+        random.Random(f"{self._seed}-{number}").shuffle(batches)
+        return batches
+
+
+class Collate:
+    """Pads items of :class:`PreparedPairs` to one batch of tensors.
+
+    The batch has `input_ids`, `attention_mask` (B x S), `decoder_input_ids`, `labels` (B x T; -100 is padding) and,
+    with links, `alignment` (B x T x S): row j is the distribution over source tokens that attention should have at
+    the decoder step which predicts label j, all zeros where label j has no link.
+    """
+
+    def __init__(self, *, pad: int, decoder_start: int, with_links: bool) -> None:
+        self._pad, self._decoder_start, self._with_links = pad, decoder_start, with_links
+
+    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        shape = (len(items), max(len(item["source"]) for item in items))
+        target_shape = (len(items), max(len(item["target"]) for item in items))
+        source = torch.full(shape, self._pad)
+        mask = torch.zeros(shape, dtype=torch.long)
+        labels = torch.full(target_shape, IGNORED_LABEL)
+        decoder = torch.full(target_shape, self._pad)
+        for row, item in enumerate(items):
+            target = torch.from_numpy(item["target"].astype(np.int64))
+            length = len(item["source"])
+            source[row, :length] = torch.from_numpy(item["source"].astype(np.int64))
+            mask[row, :length] = 1
+            labels[row, : len(target)] = target
+            decoder[row, 0] = self._decoder_start
+            decoder[row, 1 : len(target)] = target[:-1]
+        batch = {
+            "input_ids": source,
+            "attention_mask": mask,
+            "decoder_input_ids": decoder,
+            "labels": labels,
+        }
+        if self._with_links:
+            alignment = torch.zeros(len(items), target_shape[1], shape[1])
+            for row, item in enumerate(items):
+                links = torch.from_numpy(item["links"].astype(np.int64))
+                alignment[row, links[:, 1], links[:, 0]] = 1.0
+            batch["alignment"] = alignment / alignment.sum(-1, keepdim=True).clamp(min=1.0)
+        return batch
