@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Properties are about truth, not time: a busy machine must not fail one.
+settings.register_profile("spanferry", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("spanferry")
 
 ROOT = Path(__file__).resolve().parent.parent
 
