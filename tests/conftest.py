@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -28,3 +32,35 @@ def eval_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no gold data at {folder}; set SPANFERRY_EVAL")
     return folder
+
+
+# Translation models: small checkpoints of the real classes, built once a session.
+
+
+@pytest.fixture(scope="session")
+def checkpoints() -> ModuleType:
+    """The module that builds them (`tests/checkpoints.py`): toy sentences, and what transformers calls things."""
+    spec = importlib.util.spec_from_file_location("spanferry_test_checkpoints", ROOT / "tests" / "checkpoints.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(checkpoints: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the folder of a family's checkpoint: `nllb`, `m2m100`, `mbart50`, `marian` or `t5`."""
+    base = tmp_path_factory.mktemp("checkpoints")
+
+    @cache
+    def folder(family: str) -> Path:
+        built: Path = checkpoints.build(family, base / family)
+        return built
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache for converted models that no other run sees."""
+    return tmp_path_factory.mktemp("model-cache")

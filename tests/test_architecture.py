@@ -23,9 +23,14 @@ LABEL_FREE = {"spanferry.data.errors", "spanferry.data.registry", "spanferry.dat
 # Library -> the files that may import it. A folder name allows the whole folder.
 HEAVY = {
     "prefect": {"flows"},
-    "ctranslate2": {"translation/ct2.py", "translation/convert.py", "alignment/attention.py"},
+    "ctranslate2": {
+        "translation/ct2.py",
+        "translation/convert.py",
+        "translation/convert_spec.py",
+        "alignment/attention.py",
+    },
     "datasets": {"data"},
-    "huggingface_hub": {"data", "translation/convert.py"},
+    "huggingface_hub": {"data", "translation/checkpoints.py"},
 }
 
 

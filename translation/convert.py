@@ -73,8 +73,8 @@ def ensure_converted(
     Args:
         model: folder with a Hugging Face checkpoint or a CTranslate2 model, hub id, or ``"bundled"``.
         revision: branch, tag or commit of a hub model.
-        quantization: one of `QUANTIZATIONS`, or ``"auto"``: int8 (int8_float32) on a CPU, int8_float16 on a CUDA device that
-            has it, float16 on one that has not.
+        quantization: one of `QUANTIZATIONS`, or ``"auto"``: int8_float32 on a CPU; on a CUDA device int8_float16, or
+            float16 where the device has no fast int8.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"`` (a CUDA device where there is one).
         cache_dir: where converted models are kept; by default `SPANFERRY_CACHE`, else the user's cache folder.
         allow_pickle: read `pytorch_model.bin` where a checkpoint has no safetensors.
@@ -241,7 +241,7 @@ def _accept(checkpoint: Checkpoint, cache: Path) -> ConvertedModel:
         model=checkpoint.name,
         revision=checkpoint.revision,
         checksum=checksum(checkpoint, cache / "checksums"),
-        quantization="as given",
+        quantization="given",
         family=family,
         max_positions=_DEFAULT_POSITIONS[family],
     )

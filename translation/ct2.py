@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from spanferry.translation.convert import ConvertedModel, ensure_converted, reso
 from spanferry.translation.decoding import Decoding, Placement, refuse_unknown, sort_settings
 from spanferry.translation.families import load_tokenizer
 
+_log = logging.getLogger(__name__)
 _CONVERSION_SETTINGS = ("revision", "quantization", "cache_dir", "allow_pickle")
 
 
@@ -120,16 +122,20 @@ class CTranslate2Translator:
             results: list[Any] = self.engine.translate_batch(
                 [[*before, *words[number], *after] for number in chunk],
                 [prefix] * len(chunk) if prefix else None,
-                max_decoding_length=limits[chunk[0]],
+                max_decoding_length=limits[chunk[0]] + len(prefix),
                 asynchronous=True,
                 **options,
             )
             return results
 
-        order = sorted((number for number in range(len(words)) if words[number]), key=lambda n: -len(words[n]))
-        chunks = _chunks(order, lambda n: len(words[n]), self._batch_tokens, same=lambda n: limits[n])
+        def size(number: int) -> int:
+            return len(words[number]) + len(before) + len(after)
+
+        speaking = [number for number, text in enumerate(texts) if words[number] and not text.isspace()]
+        order = sorted(speaking, key=lambda number: -len(words[number]))
+        chunks = _chunks(order, size, self._batch_tokens, same=lambda number: limits[number])
         hypotheses = [Hypothesis("")] * len(words)
-        for chunk, results in self._compute(chunks, submit):
+        for chunk, results in self._compute(chunks, size, submit):
             for number, hypothesis in zip(chunk, self._read(results, len(prefix)), strict=True):
                 hypotheses[number] = hypothesis
         return hypotheses
@@ -165,7 +171,7 @@ class CTranslate2Translator:
 
         scores: list[list[float]] = [[] for _ in source_tokens]
         order = sorted(range(len(source_tokens)), key=lambda number: -size(number))
-        for chunk, results in self._compute(_chunks(order, size, self._batch_tokens), submit):
+        for chunk, results in self._compute(_chunks(order, size, self._batch_tokens), size, submit):
             for number, result in zip(chunk, results, strict=True):
                 scores[number] = list(result.log_probs)
         return scores
@@ -207,9 +213,9 @@ class CTranslate2Translator:
         return min(0.0, total / max(1, length))
 
     def _compute(
-        self, chunks: Iterable[list[int]], submit: Callable[[list[int]], list[Any]]
+        self, chunks: Iterable[list[int]], size: Callable[[int], int], submit: Callable[[list[int]], list[Any]]
     ) -> Iterator[tuple[list[int], list[Any]]]:
-        """Keep the workers busy; where memory runs out, go on with halves, and with smaller batches from then on."""
+        """Keep the workers busy; where memory runs out, go on with batches of half the size, now and later."""
         waiting = deque(chunks)
         running: deque[tuple[list[int], list[Any]]] = deque()
         window = 2 * self.engine.num_translators + 2
@@ -223,18 +229,16 @@ class CTranslate2Translator:
             except RuntimeError as error:
                 if "out of memory" not in str(error).lower():
                     raise ModelError(f"{self.model.model}: {error}") from error
-                waiting.extendleft(reversed(self._halves(chunk, error)))
+                if len(chunk) == 1:
+                    raise ModelError(
+                        f"{self.model.model}: one sentence alone does not fit into the device's memory ({error}). "
+                        "Lower beam_size or max_tokens, choose a smaller quantization, or free the device"
+                    ) from error
+                self._batch_tokens = min(self._batch_tokens, len(chunk) // 2 * size(chunk[0]))
+                _log.warning("out of memory: going on with batches of %d tokens", self._batch_tokens)
+                waiting = deque(_cut([chunk, *waiting], size, self._batch_tokens))
                 continue
             yield chunk, results
-
-    def _halves(self, chunk: list[int], error: RuntimeError) -> list[list[int]]:
-        if len(chunk) == 1:
-            raise ModelError(
-                f"{self.model.model}: one sentence alone does not fit into the device's memory ({error}). Lower "
-                "beam_size or max_tokens, choose a smaller quantization, or free the device"
-            ) from error
-        middle = len(chunk) // 2
-        return [chunk[:middle], chunk[middle:]]
 
 
 def _load_engine(model: ConvertedModel, placement: Placement, device: str) -> Any:
@@ -254,6 +258,17 @@ def _load_engine(model: ConvertedModel, placement: Placement, device: str) -> An
         )
     except (RuntimeError, ValueError) as error:
         raise ModelError(f"{model.path}: CTranslate2 cannot load the model: {error}") from error
+
+
+def _cut(chunks: Iterable[list[int]], size: Callable[[int], int], tokens: int) -> Iterator[list[int]]:
+    """Cut batches, each longest first, so that none has more than `tokens` tokens with padding.
+
+    >>> list(_cut([[7, 7, 7, 7, 7]], lambda number: number, 14))
+    [[7, 7], [7, 7], [7]]
+    """
+    for chunk in chunks:
+        most = max(1, tokens // size(chunk[0]))
+        yield from (chunk[start : start + most] for start in range(0, len(chunk), most))
 
 
 def _chunks(
