@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any, cast
 
 from spanferry.data.errors import ConfigError, did_you_mean
@@ -14,6 +15,7 @@ PROJECTORS = LazyTable(
     group="spanferry.projectors",
     builtin={
         "alignment": "spanferry.projection.by_alignment:AlignmentProjector",
+        "constrained": "spanferry.projection.constrained:ConstrainedProjector",
         "min-max": "spanferry.projection.by_alignment:min_max_projector",
     },
 )
@@ -35,7 +37,7 @@ def load_projector(name: str, **settings: Any) -> Projector:
     spanferry.data.errors.ConfigError: projection method 'alignment' has no setting 'gapcost': did you mean ...
     """
     factory = PROJECTORS.load(name)
-    parameters = inspect.signature(factory).parameters
+    parameters = projector_settings(name)
     for setting in settings:
         if setting not in parameters:
             hint = did_you_mean(setting, parameters)
@@ -48,3 +50,15 @@ def load_projector(name: str, **settings: Any) -> Projector:
 
         settings["aligner"] = load_aligner(settings["aligner"])
     return cast(Projector, factory(**settings))
+
+
+def projector_settings(name: str) -> Mapping[str, inspect.Parameter]:
+    """Return the settings that the projector called ``name`` takes: name -> parameter, with its default.
+
+    Raises:
+        ConfigError: the name is unknown.
+
+    >>> list(projector_settings("min-max"))
+    ['aligner', 'max_gap', 'identical', 'snap', 'min_score']
+    """
+    return inspect.signature(PROJECTORS.load(name)).parameters
