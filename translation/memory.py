@@ -216,8 +216,10 @@ class TranslationMemory:
             try:
                 yield
             except sqlite3.DatabaseError as error:
-                if not _is_damage(error):
+                if isinstance(error, sqlite3.OperationalError):
                     raise _explained(self.path, error) from error
+                if not _is_damage(error):
+                    raise
                 self.close()
                 _move_aside(self.path, self._opened, error)
 
@@ -290,7 +292,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
     """Tell one file from another that took its name."""
     try:
         status = path.stat()
-    except FileNotFoundError:
+    except OSError:
         return None
     return status.st_dev, status.st_ino
 
@@ -299,7 +301,7 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-def _explained(path: Path, error: sqlite3.DatabaseError) -> BuildError | ConfigError:
+def _explained(path: Path, error: sqlite3.OperationalError) -> BuildError | ConfigError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}:
         return ConfigError(f"{path}: the translation memory cannot be written ({error}); check the path and its rights")

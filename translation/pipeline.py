@@ -198,7 +198,7 @@ def _with_stand_ins(
     stand_in: str,
 ) -> dict[str, _Outcome]:
     """Translate again with stand-ins for what was lost; return the sentences that have everything then."""
-    masked = {unit: mask(unit, missing, stand_in) for unit, missing in lost.items()}
+    masked = {unit: each for unit, missing in lost.items() if (each := mask(unit, missing, stand_in)).originals}
     texts = _translate_again([each.text for each in masked.values()], model)
     saved = {}
     for unit, each in masked.items():

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -27,10 +27,10 @@ _IN_URL = r"[^\s<>\"“”„«»\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\
 _URL_END = r"[A-Za-z0-9\u00c0-\u024f\u0370-\u04ff_/#=&%~+$@-]"
 # Repetitions are bounded where a text could otherwise make the search quadratic (a megabyte of base64, say).
 _PATTERNS = {
-    "code": r"(?P<tick>`{1,3})[^`\n]+(?P=tick)",
+    "code": r"(?<!`)(?:```[^\n]{1,999}?```|``[^\n]{1,999}?``|`[^`\n]+`)(?!`)",
     # A pair of dollars is mathematics by pandoc's rule: no space inside at either end, no digit after the second.
     "math": r"\$\$[^$\n]+\$\$|\$(?=[^\s$])(?:[^$\n\\]|\\.)*(?<=[^\s\\])\$(?!\d)"
-    r"|\\\((?:(?!\\\)).){1,500}\\\)|\\\[(?:(?!\\\]).){1,500}\\\]",
+    r"|\\\((?:[^\\\n]|\\(?![()]))+\\\)|\\\[(?:[^\\\n]|\\(?![\[\]]))+\\\]",
     "email": r"(?<![A-Za-z0-9._+-])[A-Za-z0-9._+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){0,8}\.[A-Za-z]{2,}",
     "url": rf"(?:(?:https?|ftp)://|www\.){_IN_URL}*{_URL_END}"
     rf"|\b(?:[A-Za-z0-9-]{{1,63}}\.){{1,8}}(?:com|org|net|edu|gov|io|info)\b(?:/{_IN_URL}*{_URL_END})?",
@@ -48,7 +48,7 @@ _SIGNS = re.compile(r"[`$\\@{%<&]")
 _MARKS = ("://", "www.", ".com", ".org", ".net", ".edu", ".gov", ".io", ".info")
 _MATH_SIGN = re.compile(r"[\\^_={}+<>*/]")
 _LETTER = re.compile(r"[^\W\d_]")
-_BLOCKS = {"code": r"^(?P<fence>```+|~~~+)[^\n]*\n(?:.*\n)*?(?P=fence)[ \t]*$", "math": r"\$\$[^$]+\$\$"}
+_BLOCKS = {"code": r"^(?P<fence>`{3,9}|~{3,9})[^`~\n]*\n(?:.*\n)*?(?P=fence)[ \t]*$", "math": r"\$\$[^$]+\$\$"}
 _WORD = re.compile(r"[^\W_]")
 
 
@@ -158,7 +158,7 @@ def _lost_numbers(numbers: Sequence[Item], translated: str) -> list[Item]:
     lost = []
     for item in numbers:
         digits = _digits(item.text)
-        if left[digits] == 0:
+        if left[digits] <= 0:
             lost.append(item)
         left[digits] -= 1
     return lost
@@ -170,16 +170,22 @@ def _digits(number: str) -> str:
     return "".join(str(unicodedata.digit(character)) for character in number if character.isdecimal())
 
 
-_ALONE_BEFORE, _ALONE_AFTER = r"(?<![A-Za-z0-9])", r"(?![A-Za-z0-9])"
+_ALONE_BEFORE, _ALONE_AFTER = re.compile(r"(?<![A-Za-z0-9])"), re.compile(r"(?![A-Za-z0-9])")
 
 
 @dataclass(frozen=True, slots=True)
 class Masked:
-    """A sentence with stand-ins in the place of some items, see `mask`."""
+    """A sentence with stand-ins in the place of some items, see `mask`.
+
+    Attributes:
+        text: the sentence with the stand-ins.
+        originals: stand-in -> what it stands for.
+        patterns: stand-in -> what to look for in the translation, the spaces that `mask` put around it included.
+    """
 
     text: str
-    stand_ins: tuple[str, ...]
-    items: tuple[Item, ...]
+    originals: Mapping[str, str]
+    patterns: tuple[str, ...]
 
     def restore(self, translated: str) -> str | None:
         """Put the items back into a translation of `text`; None unless every stand-in is there exactly once.
@@ -188,15 +194,19 @@ class Masked:
         >>> masked.text, masked.restore("Frag jetzt X1."), masked.restore("Frag jetzt X.")
         ('Ask X1 now.', 'Frag jetzt {name}.', None)
         """
-        originals = dict(zip(self.stand_ins, (item.text for item in self.items), strict=True))
-        pattern = f"{_ALONE_BEFORE}(?:{'|'.join(map(re.escape, self.stand_ins))}){_ALONE_AFTER}"
-        if sorted(re.findall(pattern, translated)) != sorted(self.stand_ins):
+        if not self.patterns:
+            return translated
+        pattern = re.compile("|".join(self.patterns))
+        if sorted(match[0].strip() for match in pattern.finditer(translated)) != sorted(self.originals):
             return None
-        return re.sub(pattern, lambda match: originals[match[0]], translated)
+        return pattern.sub(lambda match: self.originals[match[0].strip()], translated)
 
 
 def mask(sentence: str, items: Sequence[Item], stand_in: str) -> Masked:
     """Put a stand-in in the place of each of ``items``.
+
+    A number that is part of a word (``MP3``) is left as it is. Any other item that touches a word (``<b>bold</b>``)
+    gets a space there, which `Masked.restore` takes out again.
 
     Args:
         sentence: the sentence that the items stand in.
@@ -207,13 +217,21 @@ def mask(sentence: str, items: Sequence[Item], stand_in: str) -> Masked:
     folded = sentence.casefold()
     names = (name for number in count(1) if (name := stand_in.format(number)).casefold() not in folded)
     pieces: list[str] = []
-    stand_ins: list[str] = []
+    originals: dict[str, str] = {}
+    patterns: list[str] = []
     position = 0
-    for item, name in zip(items, names, strict=False):
-        pieces += (sentence[position : item.start], name)
-        stand_ins.append(name)
+    for item in items:
+        before = "" if _ALONE_BEFORE.match(sentence, item.start) else " "
+        after = "" if _ALONE_AFTER.match(sentence, item.end) else " "
+        if item.kind == "number" and before + after:
+            continue
+        name = next(names)
+        pieces += (sentence[position : item.start], before, name, after)
+        originals[name] = item.text
+        spaces_before, spaces_after = before and " ?", after and " ?"
+        patterns.append(f"{spaces_before}{_ALONE_BEFORE.pattern}{re.escape(name)}{_ALONE_AFTER.pattern}{spaces_after}")
         position = item.end
-    return Masked("".join(pieces) + sentence[position:], tuple(stand_ins), tuple(items))
+    return Masked("".join(pieces) + sentence[position:], originals, tuple(patterns))
 
 
 def edges(sentence: str, items: Sequence[Item]) -> tuple[int, int]:
