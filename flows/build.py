@@ -22,7 +22,7 @@ from spanferry.flows.parts import Parts, load_parts
 from spanferry.flows.progress import Progress, Silent
 from spanferry.flows.report import BuildResult, Timing
 from spanferry.flows.source import stage
-from spanferry.flows.work import Translated, carry_shard, translate_shard
+from spanferry.flows.work import Translated, carry_examples, read_shard, translate_examples, write_shard
 from spanferry.translation.languages import Language, get_language, require_language
 from spanferry.translation.remembering import TranslationStats
 
@@ -44,17 +44,53 @@ def build(config: BuildConfig, *, only: Sequence[str] | None = None, progress: P
     """
     began = time.monotonic()
     progress = progress or Silent()
+    with opened(config, only, progress) as (plan, languages, parts):
+        timings = {language.bcp47: _build_language(plan, language, parts, progress) for language in languages}
+        return close(plan, timings, began, progress)
+
+
+@contextmanager
+def opened(
+    config: BuildConfig, only: Sequence[str] | None, progress: Progress
+) -> Iterator[tuple[BuildPlan, list[Language], Parts]]:
+    """Hold the output folder for a build that is planned and checked: give its plan, the languages to do, the parts.
+
+    Raises:
+        SpanferryError: anything that can be known to be wrong before the work begins.
+    """
     folder = BuildFolder(Path(config.output))
     languages = choose_languages(config, only)
     with folder.claimed():
         parts = load_parts(config)
-        check_languages(config, languages, parts)
-        plan = make_plan(config, folder, parts, progress)
-        timings = {language.bcp47: _build_language(plan, language, parts, progress) for language in languages}
-        report = finish_build(plan, progress)
-        seconds = time.monotonic() - began
-        folder.log_run({"seconds": seconds, "languages": {name: asdict(timing) for name, timing in timings.items()}})
-    return BuildResult(folder.root, report, timings, seconds)
+        require_languages(config, languages, parts)
+        splits = tuple(stage(config, folder, progress))
+        source = get_language(config.source.language)
+        yield BuildPlan(config, folder, source, splits, parts.fingerprint()), languages, parts
+
+
+def close(plan: BuildPlan, timings: dict[str, Timing], began: float, progress: Progress) -> BuildResult:
+    """Write the dataset from the shards, note what the run cost, and return both.
+
+    Args:
+        plan: the build, its folder held.
+        timings: language -> what this run spent on it.
+        began: when this run began, by `time.monotonic`.
+        progress: where to report to.
+    """
+    report = finish_build(plan, progress)
+    seconds = time.monotonic() - began
+    plan.folder.log_run({"seconds": seconds, "languages": {name: asdict(timing) for name, timing in timings.items()}})
+    return BuildResult(plan.folder.root, report, timings, seconds)
+
+
+def require_languages(config: BuildConfig, languages: Sequence[Language], parts: Parts) -> None:
+    """Refuse languages that the model does not speak, before any work is done.
+
+    Raises:
+        LanguageError: it names the nearest language that the model speaks.
+    """
+    for language in (get_language(config.source.language), *languages):
+        require_language(language.flores, parts.translator.languages, model=config.translation.model)
 
 
 def choose_languages(config: BuildConfig, only: Sequence[str] | None) -> list[Language]:
@@ -74,22 +110,6 @@ def choose_languages(config: BuildConfig, only: Sequence[str] | None) -> list[La
     return [target for target in targets if target.flores in wanted]
 
 
-def check_languages(config: BuildConfig, languages: Sequence[Language], parts: Parts) -> None:
-    """Refuse languages that the model does not speak, before any work is done.
-
-    Raises:
-        LanguageError: it names the nearest language that the model speaks.
-    """
-    for language in (get_language(config.source.language), *languages):
-        require_language(language.flores, parts.translator.languages, model=config.translation.model)
-
-
-def make_plan(config: BuildConfig, folder: BuildFolder, parts: Parts, progress: Progress) -> BuildPlan:
-    """Read the source, or find it read, and say what is to be done."""
-    splits = stage(config, folder, progress)
-    return BuildPlan(config, folder, get_language(config.source.language), tuple(splits), parts.fingerprint())
-
-
 def _build_language(plan: BuildPlan, language: Language, parts: Parts, progress: Progress) -> Timing:
     """Do the shards of one language that are not done."""
     jobs = [job for split in plan.jobs(language).values() for job in split]
@@ -97,7 +117,7 @@ def _build_language(plan: BuildPlan, language: Language, parts: Parts, progress:
     rows, total = sum(job.rows for job in open_jobs), sum(job.rows for job in jobs)
     if not open_jobs:
         return Timing(reused=total)
-    began, source = time.monotonic(), plan.source.flores
+    began = time.monotonic()
     translating, carrying = f"{language.bcp47}: translating", f"{language.bcp47}: carrying"
     stats = TranslationStats()
     progress.start(translating, total, total - rows)
@@ -105,10 +125,10 @@ def _build_language(plan: BuildPlan, language: Language, parts: Parts, progress:
 
     def translate(job: Job) -> Translated:
         with _rows_of(job, translating, progress) as step:
-            return translate_shard(job, parts, source, progress=step, stats=stats)
+            return translate_examples(read_shard(job), parts, job.direction, progress=step, stats=stats)
 
     for job, translated in one_ahead(open_jobs, translate):
-        carry_shard(job, translated, parts, source, plan.config.projection.on_lost)
+        write_shard(job, carry_examples(translated, parts, job.direction))
         progress.advance(carrying, job.rows)
     progress.finish(translating)
     progress.finish(carrying)

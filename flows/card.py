@@ -10,7 +10,6 @@ import yaml
 from spanferry.data.provenance import provenance_columns
 from spanferry.data.tasks import get_task
 from spanferry.flows.config import BuildConfig
-from spanferry.flows.folder import BuildFolder
 from spanferry.translation.languages import get_language
 
 _CATEGORIES = {
@@ -26,10 +25,10 @@ _COLUMNS = {
 }
 
 
-def card(config: BuildConfig, report: Mapping[str, Any], folder: BuildFolder) -> str:
+def card(config: BuildConfig, report: Mapping[str, Any]) -> str:
     """Return the text of the dataset card."""
     head = yaml.safe_dump(_metadata(config, report), sort_keys=False, allow_unicode=True)
-    return f"---\n{head}---\n\n" + "\n\n".join(_body(config, report, folder)) + "\n"
+    return f"---\n{head}---\n\n" + "\n\n".join(_body(config, report)) + "\n"
 
 
 def _metadata(config: BuildConfig, report: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +74,7 @@ def _title(config: BuildConfig) -> str:
     return config.source.name or f"{config.task} data"
 
 
-def _body(config: BuildConfig, report: Mapping[str, Any], folder: BuildFolder) -> list[str]:
+def _body(config: BuildConfig, report: Mapping[str, Any]) -> list[str]:
     source, languages = get_language(config.source.language), report["languages"]
     names = ", ".join(get_language(name).name for name in languages)
     carried = " and carried the labels of its spans over" if get_task(config.task).spans_in else ""
@@ -84,7 +83,7 @@ def _body(config: BuildConfig, report: Mapping[str, Any], folder: BuildFolder) -
         f"> **Machine-translated.** A machine translated the text from {source.name} into {names}{carried}. "
         "No person has checked it.",
         "```python\nfrom datasets import load_dataset\n\n"
-        f'dataset = load_dataset("{folder.root.as_posix()}", "{next(iter(languages))}")\n```',
+        f'dataset = load_dataset("path/of/this/folder", "{next(iter(languages))}")\n```',
         "## What it holds",
         _table(report),
         *(_reasons(report)),

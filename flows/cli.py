@@ -90,14 +90,13 @@ def plan(  # noqa: PLR0917
 ) -> None:
     """Say what a build would do, and how long it would take, without doing it."""
     from spanferry.flows.config import load_config
-    from spanferry.flows.plan import plan as run
-    from spanferry.flows.plan import print_plan
+    from spanferry.flows.plan import print_rehearsal, rehearse
     from spanferry.flows.progress import console_progress
 
     settings = load_config(config, _overrides(set_, limit=limit, on_error=on_error))
     with console_progress(quiet) as progress:
-        planned = run(settings, only=_languages(languages), progress=progress)
-    print_plan(planned, as_json=json)
+        rehearsal = rehearse(settings, only=_languages(languages), progress=progress)
+    print_rehearsal(rehearsal, as_json=json)
 
 
 @app.command()

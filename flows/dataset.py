@@ -69,7 +69,7 @@ def finish_build(plan: BuildPlan, progress: Progress) -> dict[str, Any]:
     with writing_text(folder.root / "config.yaml") as stream:
         yaml.safe_dump(_reproducible(config), stream, sort_keys=False, allow_unicode=True)
     with writing_text(folder.card) as stream:
-        stream.write(card(config, report, folder))
+        stream.write(card(config, report))
     return report
 
 
@@ -188,13 +188,10 @@ def build_signature(plan: BuildPlan) -> str:
     data = [[shard.checksum for shard in split.shards] for split in plan.splits]
     return signature(
         {
-            "task": config.task,
             "src": plan.source.flores,
             "tgt": [get_language(name).flores for name in config.targets],
             "data": fingerprint({"shards": data})[:12],
             **plan.parts,
-            "filters": config.filters,
-            "on_lost": config.projection.on_lost,
             "version": version("spanferry"),
         }
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from spanferry.data.signature import fingerprint
 from spanferry.flows.config import BuildConfig
@@ -18,23 +18,34 @@ STEP = "translate-train/1"
 """Goes up when the same rows, settings and models would come out differently, so that older shards are left alone."""
 
 
+class Direction(NamedTuple):
+    """FLORES-200 codes of the language that is read and of the one that is written."""
+
+    source: str
+    target: str
+
+
 @dataclass(frozen=True)
 class Job:
     """One shard to do: plain values, so that it can be a parameter of a task on another machine.
 
     Attributes:
-        language: FLORES-200 code of the target.
+        languages: FLORES-200 codes of the source and the target.
         source: file of the source rows, see `spanferry.flows.source`.
         output: file to write.
         rows: how many.
         key: fingerprint of everything that the outcome is a function of.
     """
 
-    language: str
+    languages: tuple[str, str]
     source: str
     output: str
     rows: int
     key: str
+
+    @property
+    def direction(self) -> Direction:
+        return Direction(*self.languages)
 
     def done(self) -> Sidecar | None:
         """Return the sidecar of the output if this very job was done before and its file is whole."""
@@ -64,7 +75,7 @@ class BuildPlan:
         return {
             split.name: [
                 Job(
-                    language=language.flores,
+                    languages=(self.source.flores, language.flores),
                     source=str(shard.path),
                     output=str(self.folder.shard(language.bcp47, split.name, index)),
                     rows=shard.rows,
@@ -76,15 +87,5 @@ class BuildPlan:
         }
 
     def _key(self, rows: str, language: Language) -> str:
-        return fingerprint(
-            {
-                "step": STEP,
-                "rows": rows,
-                "task": self.config.task,
-                "source": self.source.flores,
-                "target": language.flores,
-                "filters": self.config.filters,
-                "on_lost": self.config.projection.on_lost,
-                **self.parts,
-            }
-        )
+        languages = {"source": self.source.flores, "target": language.flores}
+        return fingerprint({"step": STEP, "rows": rows, **languages, **self.parts})

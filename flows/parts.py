@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from spanferry.data.tasks import Task, get_task
 from spanferry.flows.config import BuildConfig
 from spanferry.projection.base import Projection, Projector, TranslatedText
+from spanferry.projection.carry import OnLost
 from spanferry.projection.filters import Filter, load_filters
 from spanferry.translation.base import Translator
 from spanferry.translation.checkpoints import cache_folder
@@ -29,6 +30,8 @@ class Parts:
         text: how texts are prepared for it.
         projector: how spans are carried.
         filters: what is judged, and what is done about it.
+        filter_settings: the settings that the filters were made from.
+        on_lost: what becomes of an example that lost a span.
         memory: the translation memory; None without.
     """
 
@@ -37,14 +40,19 @@ class Parts:
     text: TextSettings
     projector: Projector
     filters: tuple[Filter, ...]
+    filter_settings: Mapping[str, Any]
+    on_lost: OnLost
     memory: TranslationMemory | None
 
     def fingerprint(self) -> dict[str, Any]:
         """Return everything about the parts that can change what a shard holds."""
         return {
+            "task": self.task.name,
             "translator": self.translator.fingerprint,
             "text": asdict(self.text),
             "projector": self.projector.fingerprint,
+            "filters": dict(self.filter_settings),
+            "on_lost": self.on_lost,
         }
 
 
@@ -86,6 +94,8 @@ def _load(config: BuildConfig) -> Parts:
         text=TextSettings(protect=tuple(config.translation.protect), split=config.translation.split),
         projector=_projector(config, translator) if task.spans_in else NoSpans(),
         filters=load_filters(config.filters),
+        filter_settings=config.filters,
+        on_lost=config.projection.on_lost,
         memory=_memory(config.run.memory),
     )
 

@@ -101,14 +101,14 @@ def print_summary(result: BuildResult) -> None:
         table.add_row(*cells, *_time_cells(result.timings.get(language)))
     console.print(table)
     for line in _losses(result.report):
-        console.print(Text(f"  {line}"))
+        console.print(Text(f"  {line}"), soft_wrap=True)
     rejected = sum(split["rejected"] for split in result.report["source"]["splits"].values())
     if rejected:
         console.print(Text(f"  {rejected:,} source rows could not be read: {result.folder / 'rejects'}"))
     first = next(iter(_totals(result.report)))
     console.print(Text(f"\n{result.folder}  in {duration(result.seconds)}"))
     console.print(Text(f'load it:   datasets.load_dataset("{result.folder}", "{first}")'))
-    console.print(Text(f"signature: {result.report['signature']}"))
+    console.print(Text(f"signature: {result.report['signature']}"), soft_wrap=True)
 
 
 def _totals(report: Mapping[str, Any]) -> dict[str, Counts]:

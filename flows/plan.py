@@ -1,0 +1,184 @@
+"""A build rehearsed: everything that it would do, counted by the code that does it, with the model left out.
+
+The texts go through the same pipeline as in a build, to a translator that only counts and a memory that only
+remembers in passing; so the count of sentences is exact. The time is an estimate from a sample that is really done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from spanferry.flows.build import choose_languages, require_languages
+from spanferry.flows.config import BuildConfig
+from spanferry.flows.folder import BuildFolder
+from spanferry.flows.jobs import BuildPlan, Job
+from spanferry.flows.parts import Parts, load_parts
+from spanferry.flows.progress import Progress, Silent, duration
+from spanferry.flows.source import stage
+from spanferry.flows.work import carry_examples, read_shard, translate_examples
+from spanferry.translation.base import Hypothesis, Translator
+from spanferry.translation.languages import Language, get_language
+from spanferry.translation.memory import TranslationMemory
+from spanferry.translation.remembering import TranslationStats
+
+_SAMPLE_SECONDS = 2.0
+_SAMPLE_ROWS = (16, 200)
+
+
+@dataclass(frozen=True)
+class LanguagePlan:
+    """What one language would take.
+
+    Attributes:
+        language: its name in the build.
+        rows: rows of the source.
+        reused: rows whose shards are done.
+        sentences: different sentences in the other rows that need a model.
+        remembered: those of them that the translation memory has.
+        translate: those that the model would translate.
+        characters: their length.
+        seconds: expected time; None if there is nothing to measure.
+    """
+
+    language: str
+    rows: int
+    reused: int
+    sentences: int
+    remembered: int
+    translate: int
+    characters: int
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a build would do: rows by split, and each language."""
+
+    splits: Mapping[str, int]
+    languages: tuple[LanguagePlan, ...]
+
+
+def rehearse(config: BuildConfig, *, only: Sequence[str] | None = None, progress: Progress | None = None) -> Rehearsal:
+    """Find out what `spanferry.flows.build.build` would do, without writing to its folder.
+
+    Raises:
+        SpanferryError: what the build would refuse, this refuses.
+    """
+    progress = progress or Silent()
+    folder = BuildFolder(Path(config.output))
+    folder.check()
+    languages = choose_languages(config, only)
+    parts = load_parts(config)
+    require_languages(config, languages, parts)
+    with TemporaryDirectory(prefix="spanferry-") as scratch:
+        splits = tuple(stage(config, BuildFolder(Path(scratch)), progress))
+        plan = BuildPlan(config, folder, get_language(config.source.language), splits, parts.fingerprint())
+        found = tuple(_language(plan, language, parts, progress) for language in languages)
+    return Rehearsal({split.name: split.rows for split in splits}, found)
+
+
+def _language(plan: BuildPlan, language: Language, parts: Parts, progress: Progress) -> LanguagePlan:
+    jobs = [job for split in plan.jobs(language).values() for job in split]
+    open_jobs = [job for job in jobs if job.done() is None]
+    memory = None if parts.memory is None else _PassingMemory(parts.memory)
+    counting = replace(parts, translator=_Counting(parts.translator), memory=memory)
+    stats = TranslationStats()
+    stage_name = f"{language.bcp47}: counting"
+    progress.start(stage_name, sum(job.rows for job in open_jobs))
+    for job in open_jobs:
+        translate_examples(read_shard(job), counting, job.direction, stats=stats)
+        progress.advance(stage_name, job.rows)
+    progress.finish(stage_name)
+    return LanguagePlan(
+        language=language.bcp47,
+        rows=sum(job.rows for job in jobs),
+        reused=sum(job.rows for job in jobs) - sum(job.rows for job in open_jobs),
+        sentences=stats.sentences,
+        remembered=stats.remembered,
+        translate=stats.translated,
+        characters=stats.characters,
+        seconds=_estimate(open_jobs[0], parts, stats.characters) if open_jobs else 0.0,
+    )
+
+
+def _estimate(job: Job, parts: Parts, characters: int) -> float | None:
+    """Do a few rows for real, and more where a few were too quick to tell; scale by the characters to translate."""
+    forgetful, examples = replace(parts, memory=None), read_shard(job)
+
+    def measure(rows: int) -> tuple[float, TranslationStats]:
+        stats = TranslationStats()
+        began = time.monotonic()
+        carry_examples(translate_examples(examples[:rows], forgetful, job.direction, stats=stats), parts, job.direction)
+        return time.monotonic() - began, stats
+
+    measure(1)  # what is loaded on first use is not to be counted
+    for rows in _SAMPLE_ROWS:
+        seconds, stats = measure(rows)
+        if seconds > _SAMPLE_SECONDS:
+            break
+    return seconds * characters / stats.characters if stats.characters else None
+
+
+class _Counting:
+    """A translator that gives every sentence back as it is; `TranslationStats` does the counting."""
+
+    def __init__(self, translator: Translator) -> None:
+        self.fingerprint, self.languages, self.max_tokens = (
+            translator.fingerprint,
+            translator.languages,
+            translator.max_tokens,
+        )
+        self.count_tokens = translator.count_tokens
+
+    def translate(self, texts: Sequence[str], *, source: str, target: str) -> list[Hypothesis]:
+        return [Hypothesis(text) for text in texts]
+
+
+class _PassingMemory(TranslationMemory):
+    """Knows what a memory knows, and what a build would have added; writes nothing."""
+
+    def __init__(self, memory: TranslationMemory) -> None:
+        self._memory, self._added = memory, set[bytes]()
+
+    def get(self, fingerprint: str, source: str, target: str, texts: Sequence[str]) -> dict[str, Hypothesis]:
+        added = {text: Hypothesis(text) for text in texts if _digest(text) in self._added}
+        return self._memory.get(fingerprint, source, target, [text for text in texts if text not in added]) | added
+
+    def put(self, fingerprint: str, source: str, target: str, translations: Mapping[str, Hypothesis]) -> None:
+        self._added.update(map(_digest, translations))
+
+
+def _digest(text: str) -> bytes:
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def print_rehearsal(rehearsal: Rehearsal, *, as_json: bool = False) -> None:
+    """Print what a build would do, for people or for programs."""
+    if as_json:
+        import json
+
+        print(json.dumps(asdict(rehearsal), indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    console.print("source: " + ", ".join(f"{split} {rows:,} rows" for split, rows in rehearsal.splits.items()))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in ("language", "rows", "reused", "sentences", "known", "new", "characters", "time"):
+        table.add_column(header, justify="left" if header == "language" else "right", no_wrap=True)
+    for each in rehearsal.languages:
+        numbers = (each.rows, each.reused, each.sentences, each.remembered, each.translate, each.characters)
+        expected = "?" if each.seconds is None else duration(each.seconds)
+        table.add_row(each.language, *(f"{number:,}" for number in numbers), expected)
+    console.print(table)
+    total = sum(each.seconds or 0.0 for each in rehearsal.languages)
+    console.print(
+        "\nsentences: different ones of the rows that are not reused; known: in the translation memory; new: for the model"
+    )
+    console.print(f"expected time: {duration(total)} on this machine, by a sample that was done for real")
