@@ -12,12 +12,14 @@ from spanferry.data.example import Span
 from spanferry.projection.base import Projection, Projector, TranslatedText
 from spanferry.projection.registry import PROJECTORS, load_projector
 from spanferry.translation.base import Segment
+from spanferry.translation.fake_scorer import FakePrefixScorer
 
 Dictionary = Mapping[str, str]
 
 # Name -> the settings that make it run without a model, given what each source word becomes in the target.
 SETTINGS: dict[str, Callable[[Dictionary], dict[str, Any]]] = {
     "alignment": lambda dictionary: {"aligner": FakeAligner(dictionary)},
+    "constrained": lambda dictionary: {"model": FakePrefixScorer(dictionary)},
     "min-max": lambda dictionary: {"aligner": FakeAligner(dictionary)},
 }
 

@@ -1,0 +1,351 @@
+"""The best places for two markers in a template, by a translation model: an exact search, many sentences at once.
+
+For a source ``x`` in which one range is marked and a template ``y``, find the ranges (i, j) of ``y`` with the highest
+log P(y with markers at i and j, end | x) (constrained decoding; Codec, Le et al. 2024, section 3). All variants are
+beginnings and continuations of one another, so they form a tree of three levels: the template; from it branches, at
+every i, the template with an opening marker; from that, at every j, the marked variant. The probability of a beginning
+is at least that of whatever continues it (no token has a probability above 1), so a branch whose beginning is less
+probable than the best whole variant is dropped, and nothing else is: the result is the true maximum.
+
+The order only decides how soon a good variant is known, never what wins. It follows an estimate: the probability of
+the beginning times that of the template's own remaining tokens. First a few variants are followed to their end, then
+whatever may still win is followed until the estimate expects it to fall below.
+
+Codec's search walks one sentence depth-first, a token at a time. Here each sentence is a coroutine that hands out the
+steps that it needs, and the steps of all sentences go to the model together.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from heapq import nsmallest
+
+from spanferry.data.errors import ConfigError
+from spanferry.projection.marked_template import MarkedTemplate, Variant
+from spanferry.translation.prefix_scorer import Opened, Outcome, PrefixScorer, State, Step
+
+_DIVE = 3
+"""How many branches are followed first, before anything is known."""
+_LEAST_FEED = 4
+_DOUBTFUL_FEED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """What to search for.
+
+    Attributes:
+        n_best: how many places to return, at least 1.
+        delta: None for an exact search. Else the assumption, in nats, >= 0, that from any point after the closing
+            marker the rest of the template is at most this much more probable than in the unmarked template. It saves
+            most of the work, and is an assumption: `Found.gap` says how much a discarded place could at most gain.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    n_best: int = 1
+    delta: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_best < 1 or (self.delta is not None and self.delta < 0):
+            raise ConfigError(f"n_best={self.n_best}, delta={self.delta}: expected n_best >= 1, delta >= 0 or none")
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A marked range of the template.
+
+    Attributes:
+        start, end: character offsets into the template, half-open.
+        log_prob: log P(template with both markers, end | marked source), <= 0.
+        opening, closing: log probability of the first token that differs from the template, and from the template
+            with the opening marker: of marking exactly here, given what stands before.
+    """
+
+    start: int
+    end: int
+    log_prob: float
+    opening: float
+    closing: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        places: best first; of equal ones the leftmost, then the shortest. Fewer than asked where no more exist.
+        exact: this is proven to be the true order. Always so without `delta`; with it, when nothing that was discarded
+            under the assumption could have won.
+        gap: nats that a discarded place could at most gain on the last of `places`; 0 when `exact`.
+        fed: target tokens that the model computed for it.
+    """
+
+    places: tuple[Placement, ...]
+    exact: bool
+    gap: float
+    fed: int
+
+
+@dataclass(slots=True, eq=False)
+class _Branch:
+    """A variant that is known up to somewhere: ``tokens[:fed]`` are in `state`, and `score` counts one token more.
+
+    `end` is 0 while only the opening marker is in. `children` are the variants with a closing marker, by the index at
+    which they leave this one; those in `early` leave the template itself, earlier.
+    """
+
+    start: int
+    end: int = 0
+    tokens: list[int] = field(default_factory=list)
+    tail: int = 0
+    state: State = None
+    fed: int = 0
+    score: float = 0.0
+    opening: float = 0.0
+    closing: float = 0.0
+    early: frozenset[int] = frozenset()
+    children: dict[int, list[_Branch]] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        return self.fed == len(self.tokens) - 1
+
+
+def search(
+    template: MarkedTemplate, opened: Opened, settings: SearchSettings
+) -> Generator[list[Step], list[Outcome], Found]:
+    """Search one template; yields the steps that the model is to take and is sent their outcomes."""
+    return (yield from _Search(template, opened, settings).run())
+
+
+class _Search:
+    def __init__(self, template: MarkedTemplate, opened: Opened, settings: SearchSettings) -> None:
+        self._template, self._opened, self._settings = template, opened, settings
+        self._prompt = list(opened.prompt)
+        self._tokens = [*self._prompt, *template.tokens]
+        # plain[i]: log P(tokens[:i]) of the template, the prompt for nothing.
+        self._plain: list[float] = []
+        self._best: list[Placement] = []
+        self._lost = float("-inf")
+        self._fed = 0
+
+    def run(self) -> Generator[list[Step], list[Outcome], Found]:
+        starts = [start for start in self._template.starts if self._template.ends and start < self._template.ends[-1]]
+        if not starts:
+            return Found((), True, 0.0, 0)
+        live = yield from self._read_template(starts)
+        live = yield from self._follow(nsmallest(_DIVE, live, key=self._unlikely), live, far=True)
+        while True:
+            live = self._still_possible(live)
+            if not live:
+                break
+            if len(self._best) < self._settings.n_best:
+                wanted = self._settings.n_best - len(self._best) + 1
+                leaves = [branch for branch in live if branch.end] or live
+                live = yield from self._follow(nsmallest(wanted, leaves, key=self._unlikely), live, far=True)
+                continue
+            promising = [branch for branch in live if self._estimate(branch) >= self._threshold]
+            live = yield from self._follow(promising or live, live, far=bool(promising))
+        places = tuple(self._best)
+        gap = max(0.0, self._lost - places[-1].log_prob) if len(places) == self._settings.n_best else 0.0
+        return Found(places, gap == 0.0, gap, self._fed)
+
+    @property
+    def _threshold(self) -> float:
+        wanted = self._settings.n_best
+        return self._best[wanted - 1].log_prob if len(self._best) >= wanted else float("-inf")
+
+    def _read_template(self, starts: Sequence[int]) -> Generator[list[Step], list[Outcome], list[_Branch]]:
+        """Run the template alone: what every token of it, and every opening marker beside it, is worth."""
+        before = len(self._prompt)
+        branches = []
+        for start in starts:
+            opened = self._template.opened(start)
+            early = self._template.early_ends(start, opened)
+            branches.append((opened, _Branch(start, early=frozenset(early))))
+            branches += [
+                (self._template.from_template(self._template.marked(start, end, opened)), _Branch(start, end))
+                for end in early
+            ]
+        ask = [(position - 1, self._tokens[position]) for position in range(before, len(self._tokens))]
+        ask += [(before + variant.branch - 1, variant.tokens[variant.branch]) for variant, _ in branches]
+        [outcome] = yield [Step(self._opened.state, 0, self._tokens[:-1], ask)]
+        self._fed += len(self._tokens) - 1
+        own = len(self._tokens) - before
+        self._plain = [0.0] * (before + 1)
+        for answer in outcome.answers[:own]:
+            self._plain.append(self._plain[-1] + answer)
+        for (variant, branch), answer in zip(branches, outcome.answers[own:], strict=True):
+            branch.tokens, branch.tail = [*self._prompt, *variant.tokens], before + variant.tail
+            branch.state, branch.fed, branch.opening = outcome.state, before + variant.branch, answer
+            branch.score = self._plain[branch.fed] + answer
+        return [branch for _, branch in branches]
+
+    def _follow(
+        self, chosen: Sequence[_Branch], live: list[_Branch], *, far: bool
+    ) -> Generator[list[Step], list[Outcome], list[_Branch]]:
+        """Feed the chosen branches further, to their end (`far`) or as long as they are expected to stay possible."""
+        steps, born, fed = [], [], []
+        for branch in chosen:
+            if not branch.end and not branch.children:
+                self._make_children(branch)
+            last = len(branch.tokens) - 1 if branch.end else max(branch.children, default=branch.fed)
+            until = last if far else min(last, self._expected_end(branch))
+            if until == branch.fed:  # an opening all of whose variants leave the template earlier
+                continue
+            fed.append((branch, until, last))
+            ask = []
+            for position in range(branch.fed + 1, until + 1):
+                offset = position - branch.fed - 1
+                if position < last or branch.end:
+                    ask.append((offset, branch.tokens[position]))
+                ask += [(offset, child.tokens[position]) for child in branch.children.get(position, ())]
+            keep = not branch.end or until < last
+            steps.append(Step(branch.state, branch.fed, branch.tokens[branch.fed : until], ask, keep))
+            self._fed += until - branch.fed
+        outcomes = (yield steps) if steps else []
+        for (branch, until, last), outcome in zip(fed, outcomes, strict=True):
+            answers = iter(outcome.answers)
+            score = branch.score
+            for position in range(branch.fed + 1, until + 1):
+                before = score
+                if position < last or branch.end:
+                    score += next(answers)
+                for child in branch.children.pop(position, ()):
+                    child.closing = next(answers)
+                    child.state, child.fed, child.score = outcome.state, position, before + child.closing
+                    born.append(child)
+            branch.state, branch.fed, branch.score = outcome.state, until, score
+        exhausted = {id(branch) for branch in chosen if not branch.end and not branch.children}
+        return [branch for branch in live if id(branch) not in exhausted] + born
+
+    def _make_children(self, branch: _Branch) -> None:
+        """Lay out every closing of an opening, by where it leaves it."""
+        template, before = self._template, len(self._prompt)
+        template.prefetch(branch.start)
+        opened = Variant(branch.tokens[before:], 0, 0)
+        for end in template.ends:
+            if end > branch.start and end not in branch.early:
+                variant = template.marked(branch.start, end, opened)
+                child = _Branch(branch.start, end, [*self._prompt, *variant.tokens], before + variant.tail)
+                child.opening = branch.opening
+                branch.children.setdefault(before + variant.branch, []).append(child)
+
+    def _still_possible(self, live: list[_Branch]) -> list[_Branch]:
+        """Take out what is complete, and drop what can no longer be among the best."""
+        unfinished = []
+        for branch in live:
+            if branch.complete and branch.end:
+                place = Placement(branch.start, branch.end, branch.score, branch.opening, branch.closing)
+                self._best.append(place)
+            else:
+                unfinished.append(branch)
+        self._best.sort(key=lambda place: (-place.log_prob, place.start, place.end))
+        del self._best[self._settings.n_best :]
+        threshold = self._threshold
+        possible = []
+        for branch in unfinished:
+            # Equal is not less: a place further left may still tie.
+            if branch.score < threshold:
+                continue
+            if self._bound(branch) < threshold:
+                self._lost = max(self._lost, branch.score)
+            else:
+                possible.append(branch)
+        return possible
+
+    def _rest(self, branch: _Branch) -> float:
+        """What the template's own tokens that the branch has still before it are worth in the template."""
+        remaining = len(branch.tokens) - branch.fed - 1
+        return self._plain[-1] - self._plain[max(branch.tail, len(self._tokens) - remaining)]
+
+    def _estimate(self, branch: _Branch) -> float:
+        return branch.score + self._rest(branch)
+
+    def _unlikely(self, branch: _Branch) -> float:
+        return -self._estimate(branch)
+
+    def _bound(self, branch: _Branch) -> float:
+        """The most that any completion can score."""
+        if self._settings.delta is None or not branch.end:
+            return branch.score
+        return branch.score + min(0.0, self._rest(branch) + self._settings.delta)
+
+    def _expected_end(self, branch: _Branch) -> int:
+        """How far to feed: where the score falls below the threshold if the template's tokens cost the same."""
+        if self._settings.delta is not None and branch.end:
+            return branch.fed + _DOUBTFUL_FEED
+        remaining = len(branch.tokens) - branch.fed - 1
+        here = len(self._tokens) - remaining
+        room = self._plain[here] - (branch.score - self._threshold)
+        falls = bisect_left(self._plain, -room, lo=here, key=lambda value: -value)
+        return branch.fed + max(_LEAST_FEED, falls - here + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A template, and the source in which the range to be found is marked."""
+
+    source: str
+    template: MarkedTemplate
+
+
+def search_all(
+    problems: Sequence[Problem],
+    scorer: PrefixScorer,
+    *,
+    source: str,
+    target: str,
+    settings: SearchSettings = SearchSettings(),
+    open_tokens: int = 4096,
+) -> list[Found]:
+    """Search all problems, many at a time, neighbours in length together; one result a problem, in their order.
+
+    Args:
+        problems: what to search.
+        scorer: the model.
+        source, target: FLORES-200 codes.
+        settings: see `SearchSettings`.
+        open_tokens: how many template tokens may be at work at a time; bounds the memory for states.
+    """
+    found: dict[int, Found] = {}
+    running: dict[int, _Running] = {}
+    waiting = sorted(range(len(problems)), key=lambda number: -len(problems[number].template.tokens))
+
+    def go_on(number: int, work: _Running, outcomes: list[Outcome] | None) -> None:
+        try:
+            work.steps = next(work.search) if outcomes is None else work.search.send(outcomes)
+            running[number] = work
+        except StopIteration as stop:
+            found[number] = stop.value
+            running.pop(number, None)
+            scorer.close(work.opened)
+
+    while waiting or running:
+        tokens = sum(work.tokens for work in running.values())
+        # Sources are read a portion at a time, which is cheaper than one whenever another is done.
+        if waiting and tokens <= open_tokens // 2:
+            fresh: list[int] = []
+            while waiting and (tokens < open_tokens or not fresh):
+                fresh.append(waiting.pop())
+                tokens += len(problems[fresh[-1]].template.tokens)
+            sources = [problems[number].source for number in fresh]
+            for number, opened in zip(fresh, scorer.open(sources, source=source, target=target), strict=True):
+                template = problems[number].template
+                go_on(number, _Running(opened, search(template, opened, settings), len(template.tokens)), None)
+        outcomes = iter(scorer.run([step for work in running.values() for step in work.steps]))
+        for number, work in list(running.items()):
+            go_on(number, work, [next(outcomes) for _ in work.steps])
+    return [found[number] for number in range(len(problems))]
+
+
+@dataclass(slots=True)
+class _Running:
+    opened: Opened
+    search: Generator[list[Step], list[Outcome], Found]
+    tokens: int
+    steps: list[Step] = field(default_factory=list)

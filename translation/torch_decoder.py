@@ -1,0 +1,281 @@
+"""A transformer decoder taken apart, so that every position may attend to any set of earlier states.
+
+transformers runs a batch whose rows all have pasts of the same length. A search over variants of a translation has
+rows that continue different beginnings of different length, most of them shared. Here the keys and values of every
+position that was ever computed lie in one pool (`StatePool`), and a row names the slots of its past, so that nothing
+is copied or computed again when sequences branch (the idea of paged attention, Kwon et al. 2023, with pages of one
+token). The weights and their modules are those of the transformers model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from spanferry.data.errors import ModelError
+
+
+class StatePool:
+    """Keys and values of positions, by slot, for every layer; grows when it is full.
+
+    Args:
+        layers: number of layers.
+        width: size of a key (all heads together).
+        like: a tensor of the wanted type, on the wanted device.
+        slots: how many to begin with.
+    """
+
+    def __init__(self, layers: int, width: int, like: Tensor, slots: int = 4096) -> None:
+        self._like, self._shape = like, (layers, width)
+        self.keys = [like.new_zeros(slots, width) for _ in range(layers)]
+        self.values = [like.new_zeros(slots, width) for _ in range(layers)]
+        self._free = np.arange(slots - 1, -1, -1, dtype=np.int64)
+
+    @property
+    def used(self) -> int:
+        """Number of slots that are taken."""
+        return len(self.keys[0]) - len(self._free)
+
+    def take(self, count: int) -> np.ndarray:
+        """Return `count` free slots, which are then taken."""
+        if count > len(self._free):
+            self._grow(count)
+        split = len(self._free) - count
+        taken, self._free = self._free[split:], self._free[:split]
+        return taken
+
+    def give_back(self, slots: np.ndarray) -> None:
+        """Free the slots."""
+        self._free = np.concatenate([self._free, slots])
+
+    def _grow(self, count: int) -> None:
+        old = len(self.keys[0])
+        new = max(2 * old, old + count)
+        for tensors in (self.keys, self.values):
+            for layer, tensor in enumerate(tensors):
+                grown = tensor.new_zeros(new, tensor.shape[1])
+                grown[:old] = tensor
+                tensors[layer] = grown
+        self._free = np.concatenate([np.arange(new - 1, old - 1, -1, dtype=np.int64), self._free])
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One attention block: the projections, how the scores are scaled, and the norm before (or after) it."""
+
+    query: Any
+    key: Any
+    value: Any
+    output: Any
+    norm: Any
+    heads: int
+    scale: float
+
+
+@dataclass(frozen=True)
+class DecoderLayer:
+    """Self-attention, attention to the source, and the feed-forward block with its norm."""
+
+    own: Attention
+    source: Attention
+    feed_forward: Callable[[Tensor], Tensor]
+    norm: Any
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A decoder's parts, the same for every family.
+
+    Attributes:
+        embed: token ids (T), positions (T) -> inputs (T x width).
+        layers: from the first to the last.
+        norm_first: the norm stands before a block and the residual around both (pre-norm), else after their sum.
+        finish: outputs of the last layer (T x width) -> what `logits` takes.
+        logits: (T x width) -> (T x vocabulary).
+        bias: query positions (R x Q), key positions (K) -> bias on the own attention's scores (R x heads x Q x K).
+        longest: how many positions there are; None for any number.
+    """
+
+    embed: Callable[[Tensor, Tensor], Tensor]
+    layers: tuple[DecoderLayer, ...]
+    norm_first: bool
+    finish: Callable[[Tensor], Tensor]
+    logits: Callable[[Tensor], Tensor]
+    bias: Callable[[Tensor, Tensor], Tensor] | None
+    longest: int | None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A batch: R rows of up to Q new tokens each, T in all, laid out flat, row after row.
+
+    Attributes:
+        tokens, positions: (T) token ids, and their places in their sequences.
+        gather: (R x Q) index of each row's new tokens in the flat layout; padding points anywhere.
+        scatter: (T) index of each new token in R x Q.
+        slots: (T) where the new states go.
+        past: (R x K) slots that the rows attend to, their own new ones included, in sequence order.
+        source: (R x S) slots of the source states.
+        visible: (R x 1 x Q x K) which of `past` a new token sees.
+        source_visible: (R x 1 x 1 x S) which of `source` is not padding.
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    gather: Tensor
+    scatter: Tensor
+    slots: Tensor
+    past: Tensor
+    source: Tensor
+    visible: Tensor
+    source_visible: Tensor
+
+
+def run_rows(decoder: Decoder, rows: Rows, pool: StatePool, source_pool: StatePool) -> Tensor:
+    """Compute the new tokens' states, store their keys and values, and return the outputs (T x width)."""
+    hidden = decoder.embed(rows.tokens, rows.positions)
+    mask = rows.visible
+    if decoder.bias is not None:
+        bias = decoder.bias(rows.positions[rows.gather], torch.arange(rows.past.shape[1], device=rows.past.device))
+        mask = bias.masked_fill(~mask, torch.finfo(bias.dtype).min)
+    for number, layer in enumerate(decoder.layers):
+
+        def own(inputs: Tensor, number: int = number, part: Attention = layer.own) -> Tensor:
+            keys, values = pool.keys[number], pool.values[number]
+            keys.index_copy_(0, rows.slots, part.key(inputs))
+            values.index_copy_(0, rows.slots, part.value(inputs))
+            return _attend(part, inputs, rows, (keys[rows.past], values[rows.past]), mask)
+
+        def source(inputs: Tensor, number: int = number, part: Attention = layer.source) -> Tensor:
+            states = source_pool.keys[number][rows.source], source_pool.values[number][rows.source]
+            return _attend(part, inputs, rows, states, rows.source_visible)
+
+        blocks = ((own, layer.own.norm), (source, layer.source.norm), (layer.feed_forward, layer.norm))
+        for block, norm in blocks:
+            hidden = hidden + block(norm(hidden)) if decoder.norm_first else norm(hidden + block(hidden))
+    return decoder.finish(hidden)
+
+
+def store_source(decoder: Decoder, states: Tensor, slots: Tensor, pool: StatePool) -> None:
+    """Store the keys and values of encoder outputs (N x width) in `slots` (N)."""
+    for number, layer in enumerate(decoder.layers):
+        pool.keys[number].index_copy_(0, slots, layer.source.key(states))
+        pool.values[number].index_copy_(0, slots, layer.source.value(states))
+
+
+def _attend(part: Attention, inputs: Tensor, rows: Rows, states: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
+    queries, (keys, values) = part.query(inputs)[rows.gather], states
+
+    def by_head(states: Tensor) -> Tensor:
+        return states.view(*states.shape[:2], part.heads, -1).transpose(1, 2)
+
+    mixed = functional.scaled_dot_product_attention(
+        by_head(queries), by_head(keys), by_head(values), attn_mask=mask, scale=part.scale
+    )
+    output: Tensor = part.output(mixed.transpose(1, 2).flatten(2).flatten(0, 1)[rows.scatter])
+    return output
+
+
+def take_apart(model: Any) -> Decoder:
+    """Return the decoder of a transformers model: M2M100 and NLLB, mBART, Marian, T5 and MADLAD.
+
+    Raises:
+        ModelError: the model is of another class.
+    """
+    kind = model.config.model_type
+    if kind in ("m2m_100", "mbart", "marian"):
+        return _bart_like(model, kind)
+    if kind in ("t5", "mt5", "umt5"):
+        return _t5(model)
+    raise ModelError(
+        f"{type(model).__name__}: scoring beginnings of translations is not supported for it. "
+        "Supported: M2M100 and NLLB, mBART, Marian (OPUS-MT), T5 and MADLAD"
+    )
+
+
+def _bart_like(model: Any, kind: str) -> Decoder:
+    decoder, config = model.get_decoder(), model.config
+    embedding, table = decoder.embed_tokens, decoder.embed_positions
+    # fairseq counts positions from the padding index on; Marian from 0.
+    first = {"m2m_100": config.pad_token_id + 1, "mbart": 2, "marian": 0}[kind]
+    places = table.weights if kind == "m2m_100" else table.weight
+    scale = decoder.embed_scale if kind == "marian" else 1.0
+
+    def embed(tokens: Tensor, positions: Tensor) -> Tensor:
+        inputs: Tensor = embedding(tokens) * scale + places[positions + first]
+        return decoder.layernorm_embedding(inputs) if kind == "mbart" else inputs
+
+    def logits(outputs: Tensor) -> Tensor:
+        scores: Tensor = model.lm_head(outputs)
+        return scores if kind == "m2m_100" else scores + model.final_logits_bias[0]
+
+    def attention(block: Any, norm: Any) -> Attention:
+        return Attention(
+            block.q_proj, block.k_proj, block.v_proj, block.out_proj, norm, block.num_heads, block.head_dim**-0.5
+        )
+
+    def layer(part: Any) -> DecoderLayer:
+        return DecoderLayer(
+            attention(part.self_attn, part.self_attn_layer_norm),
+            attention(part.encoder_attn, part.encoder_attn_layer_norm),
+            lambda inputs: part.fc2(part.activation_fn(part.fc1(inputs))),
+            part.final_layer_norm,
+        )
+
+    return Decoder(
+        embed,
+        tuple(layer(part) for part in decoder.layers),
+        norm_first=kind != "marian",
+        finish=(lambda outputs: outputs) if kind == "marian" else decoder.layer_norm,
+        logits=logits,
+        bias=None,
+        longest=len(places) - first,
+    )
+
+
+def _t5(model: Any) -> Decoder:
+    decoder = model.get_decoder()
+    first = decoder.block[0].layer[0].SelfAttention
+
+    def bias(queries: Tensor, keys: Tensor) -> Tensor:
+        buckets = first._relative_position_bucket(
+            keys - queries[..., None],
+            bidirectional=False,
+            num_buckets=first.relative_attention_num_buckets,
+            max_distance=first.relative_attention_max_distance,
+        )
+        values: Tensor = first.relative_attention_bias(buckets)
+        return values.permute(0, 3, 1, 2)
+
+    def logits(outputs: Tensor) -> Tensor:
+        scale = model.model_dim**-0.5 if model.config.scale_decoder_outputs else 1.0
+        scores: Tensor = model.lm_head(outputs * scale)
+        return scores
+
+    def attention(block: Any, norm: Any) -> Attention:
+        return Attention(block.q, block.k, block.v, block.o, norm, block.n_heads, 1.0)
+
+    def layer(part: Any) -> DecoderLayer:
+        own, source, last = part.layer
+        return DecoderLayer(
+            attention(own.SelfAttention, own.layer_norm),
+            attention(source.EncDecAttention, source.layer_norm),
+            last.DenseReluDense,
+            last.layer_norm,
+        )
+
+    return Decoder(
+        lambda tokens, positions: decoder.embed_tokens(tokens),
+        tuple(layer(part) for part in decoder.block),
+        norm_first=True,
+        finish=decoder.final_layer_norm,
+        logits=logits,
+        bias=bias,
+        longest=None,
+    )
