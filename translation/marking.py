@@ -27,7 +27,7 @@ def phrase_pairs(pair: SentencePair, *, longest: int = 5) -> list[Phrase]:
     """Phrases of one to `longest` source words that agree with the links of `pair`.
 
     A phrase agrees when it has a link, no link leaves it on either side, and its first and last words are linked
-    (Koehn, Och and Marcu 2003, section 4.4, without the unaligned rims). Phrases that begin or end with punctuation
+    (Koehn, Och and Marcu 2003, section 3.1, without the unaligned rims). Phrases that begin or end with punctuation
     are left out, and so is a phrase that is the whole sentence.
 
     >>> pair = SentencePair("eng_Latn", "deu_Latn", "old house", "altes Haus", "x",

@@ -6,15 +6,14 @@ bracket, digit and quotation mark stays a token of its own, which is what marker
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
-MASK_TOKEN = "<mask>"
 
-_MARKER_SIGNS = "[](){}<>/%#@_&*|=+-\"'«»“”„‘’.,;:!?0123456789"
-_REPEATS = 20_000
-"""How often the trainer sees each marker sign alone and after a space: enough to outrank ordinary merges."""
+_SIGNS = "[](){}<>/%#@_&*|=+-\"'«»“”„‘’.,;:!?0123456789"
+"""Signs that have one token at the beginning of a word, too."""
 
 _ALPHABET_RANGES = (
     (0x21, 0x7E),  # ASCII
@@ -37,20 +36,22 @@ def alphabet() -> list[str]:
 
 
 def train_tokenizer(texts: Iterable[str], *, vocabulary: int, languages: Sequence[str]) -> Any:
-    """Train a `transformers.NllbTokenizer` of `vocabulary` tokens in all.
+    """Train a `transformers.NllbTokenizer` of at most `vocabulary` tokens.
 
     Args:
         texts: the training text, any language, one sentence an item.
-        vocabulary: number of tokens, special tokens, language codes and the alphabet of about 450 included.
+        vocabulary: number of tokens, special tokens, language codes, signs and the alphabet (about 600) included.
         languages: FLORES-200 codes; each becomes a special token.
 
-    Characters outside :func:`alphabet` have a token where `texts` has them at least twenty times, as long as the
-    trainer's alphabet limit of 800 allows, and are `<unk>` elsewhere.
+    Characters outside :func:`alphabet` have a token where they are among the 800 commonest of `texts`, and are
+    `<unk>` elsewhere.
     """
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
     from transformers import NllbTokenizer
 
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
+    # NllbTokenizer splits at spaces alone. Since no merge that is learned here crosses from letters to signs or digits,
+    # its tokens do not either.
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=True),
@@ -58,26 +59,23 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary: int, languages: Sequenc
         ]
     )
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary - len(languages) - 1,
+        vocab_size=vocabulary - len(languages) - 1 - len(_SIGNS),
         special_tokens=list(SPECIAL_TOKENS),
         initial_alphabet=alphabet(),
         limit_alphabet=800,
         min_frequency=2,
         show_progress=False,
     )
-    signs = (f"{sign} x{sign}" for sign in _MARKER_SIGNS for _ in range(_REPEATS))
-
-    def stream() -> Iterable[str]:
-        yield from texts
-        yield from signs
-
-    tokenizer.train_from_iterator(stream(), trainer)
-    import json
-
+    tokenizer.train_from_iterator(texts, trainer)
     model = json.loads(tokenizer.to_str())["model"]
+    tokens, merges = model["vocab"], [tuple(merge) for merge in model["merges"]]
+    for sign in _SIGNS:
+        if f"▁{sign}" not in tokens:
+            tokens[f"▁{sign}"] = len(tokens)
+            merges.append(("▁", sign))
     return NllbTokenizer(
-        vocab=model["vocab"],
-        merges=[tuple(merge) for merge in model["merges"]],
+        vocab=tokens,
+        merges=merges,
         additional_special_tokens=list(languages),
         src_lang=languages[0],
         model_max_length=256,

@@ -56,8 +56,8 @@ def prepare(
         )
         before, after = tokenizer.around_source(source_language, target_language)
         prefix = tokenizer.target_prefix(target_language)
-        sources = tokenizer.encode([pair.source for pair in group])
-        targets = tokenizer.encode([pair.target for pair in group])
+        sources = tokenizer.subwords.encode([pair.source for pair in group])
+        targets = tokenizer.subwords.encode_target([pair.target for pair in group])
         for pair, source, target in zip(group, sources, targets, strict=True):
             whole_source, whole_target = [*before, *source, *after], [*prefix, *target, tokenizer.eos]
             if max(len(whole_source), len(whole_target)) > max_tokens:

@@ -71,7 +71,7 @@ class TimeBudget(TrainerCallback):  # type: ignore[misc]
 
 
 class GuidedAlignment:
-    """The loss that teaches attention heads statistical word links (Garg et al. 2019, equation 3).
+    """The loss that teaches attention heads statistical word links (Garg et al. 2019).
 
     For the chosen heads of one decoder layer, the cross-attention of the step that predicts target token j is taught
     to be the distribution over the source tokens linked with token j. Only the queries and keys of these heads are
