@@ -94,6 +94,20 @@ class ProjectionSettings(Settings):
     settings: dict[str, Any] = Field(default_factory=dict, description="further settings of the method")
     aligner_settings: dict[str, Any] = Field(default_factory=dict, description="further settings of the aligner")
 
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, method: str) -> str:
+        from spanferry.projection.registry import PROJECTORS
+
+        return _known("projection method", method, PROJECTORS.names())
+
+    @field_validator("aligner")
+    @classmethod
+    def _known_aligner(cls, aligner: str) -> str:
+        from spanferry.alignment.registry import ALIGNERS
+
+        return _known("aligner", aligner, ALIGNERS.names())
+
 
 class RunSettings(Settings):
     """Speed only; nothing here changes what is written."""
@@ -119,7 +133,7 @@ class BuildConfig(Settings):
     direction: Literal["translate-train"] = Field(
         "translate-train", description="translate-train: labelled data is translated and its labels carried over"
     )
-    source: SourceSettings
+    source: SourceSettings = Field(description="the labelled data: {path: train.jsonl, language: en}")
     targets: list[str] = Field(min_length=1, description="languages to carry the data into")
     translation: TranslationSettings = Field(default_factory=TranslationSettings)
     projection: ProjectionSettings = Field(default_factory=ProjectionSettings)
@@ -153,16 +167,6 @@ class BuildConfig(Settings):
     @classmethod
     def _known_targets(cls, targets: list[str]) -> list[str]:
         return [_language(target) for target in targets]
-
-    @field_validator("projection")
-    @classmethod
-    def _known_projection(cls, projection: ProjectionSettings) -> ProjectionSettings:
-        from spanferry.alignment.registry import ALIGNERS
-        from spanferry.projection.registry import PROJECTORS
-
-        _known("projection method", projection.method, PROJECTORS.names())
-        _known("aligner", projection.aligner, ALIGNERS.names())
-        return projection
 
     @model_validator(mode="after")
     def _distinct_languages(self) -> BuildConfig:

@@ -60,6 +60,8 @@ class RawConfig:
         'demo.yaml:1: task'
         """
         name = ".".join(str(part) for part in key)
+        if any(given[: len(key)] == tuple(key) for given in self.overridden):
+            return f"--set {name}"
         for length in range(len(key), 0, -1):
             prefix = tuple(key[:length])
             if prefix in self.overridden:
@@ -79,7 +81,7 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> RawConfig:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; `spanferry init ner > build.yaml` writes one to start from") from None
+        raise ConfigError(f"{path}: no such file; `spanferry init ner` writes one to start from") from None
     except IsADirectoryError:
         raise ConfigError(f"{path}: found a folder, expected a YAML file") from None
     except UnicodeDecodeError as error:
@@ -182,7 +184,8 @@ def _sentence(model: type[BaseModel], raw: RawConfig, error: Any) -> str:
         return f"{where}: missing{meaning}"
     if error["type"] == "value_error":
         return f"{where}: {error['ctx']['error']}"
-    expected = error["msg"].replace("Input should be ", "expected ").replace(" valid ", " ")
+    expected = "expected a mapping" if error["type"] == "model_type" else error["msg"]
+    expected = expected.replace("Input should be ", "expected ").replace("valid dictionary", "mapping")
     return f"{where}: found {_show(error['input'])}, {expected}{meaning}"
 
 

@@ -179,6 +179,6 @@ def print_rehearsal(rehearsal: Rehearsal, *, as_json: bool = False) -> None:
     console.print(table)
     total = sum(each.seconds or 0.0 for each in rehearsal.languages)
     console.print(
-        "\nsentences: different ones of the rows that are not reused; known: in the translation memory; new: for the model"
+        "sentences: different ones that need a model; known: in the translation memory; new: for the model"
     )
     console.print(f"expected time: {duration(total)} on this machine, by a sample that was done for real")

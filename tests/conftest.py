@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -64,3 +65,30 @@ def tiny_checkpoint(checkpoints: ModuleType, tmp_path_factory: pytest.TempPathFa
 def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache for converted models that no other run sees."""
     return tmp_path_factory.mktemp("model-cache")
+
+
+@pytest.fixture
+def build_settings(tmp_path: Path) -> dict[str, Any]:
+    """Settings of a small build that needs no model: words are copied, so that every span can be found again."""
+    return {
+        "task": "ner",
+        "source": {"path": str(ROOT / "data" / "samples" / "entities.en.jsonl"), "language": "en"},
+        "targets": ["de", "es"],
+        "translation": {"model": "fake", "settings": {"dictionary": {"the": "le", "house": "maison"}}},
+        "projection": {"aligner": "fake", "aligner_settings": {"dictionary": {"the": "le", "house": "maison"}}},
+        "run": {"memory": str(tmp_path / "memory.sqlite"), "shard_rows": 50},
+        "limit": 120,
+        "output": str(tmp_path / "out"),
+    }
+
+
+@pytest.fixture
+def published() -> Callable[[Path], dict[str, bytes]]:
+    """Read what a build's folder holds for its readers: every file beside the state in `.spanferry`."""
+
+    def read(folder: Path) -> dict[str, bytes]:
+        files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+        names = {path.relative_to(folder).as_posix(): path for path in files}
+        return {name: path.read_bytes() for name, path in names.items() if not name.startswith(".spanferry/")}
+
+    return read
