@@ -183,31 +183,32 @@ def project_links(
         candidates = run_candidates(ranges, trusted, len(source_words), len(target_words), settings.max_gap)
     chosen, exact = select([(span.start, span.end) for span in text.spans], candidates)
     whole_tokens = settings.snap == "token" or (settings.snap == "auto" and text.target_tokens is not None)
+    method = "alignment" if settings.form == "candidates" else "min-max"  # its name in the table
     remark = "" if exact else "search cut off: a better set of places may exist"
     projections = []
     for span, words, options, place in zip(text.spans, ranges, candidates, chosen, strict=True):
         if place is None:
-            projections.append(Projection(span, None, "alignment", reason=_why(span, options, text)))
+            projections.append(Projection(span, None, method, reason=_why(span, options, text)))
             continue
         score = min(1.0, round(place.score, 6))
         covered = _coverage(words, place, trusted)
         if score < settings.min_score:
             detail = f"best place scores {score:.3f}, threshold {settings.min_score}"
-            projections.append(Projection(span, None, "alignment", score, Reason.LOW_SCORE, detail, *covered))
+            projections.append(Projection(span, None, method, score, Reason.LOW_SCORE, detail, *covered))
             continue
         start, end = target_tokens[place.start].start, target_tokens[place.end - 1].end
         if not whole_tokens:
             start, end = trim_punctuation(text.target, start, end, like=text.source[span.start : span.end])
         goal = Span(start, end, span.label, span.field)
-        projections.append(Projection(span, goal, "alignment", score, None, remark, *covered))
+        projections.append(Projection(span, goal, method, score, None, remark, *covered))
     return tuple(projections)
 
 
 def _coverage(words: tuple[int, int], place: Candidate, links: Iterable[Link]) -> tuple[float, float]:
     """Return the share of the span's words that are linked into its place, and of the place's words into the span."""
-    between = [(i, j) for i, j, _ in links if words[0] <= i < words[1] and place.start <= j < place.end]
-    sources, targets = {i for i, _ in between}, {j for _, j in between}
-    return len(sources) / (words[1] - words[0]), len(targets) / (place.end - place.start)
+    (first, last), start, end = words, place.start, place.end
+    between = [(i, j) for i, j, _ in links if first <= i < last and start <= j < end]
+    return len({i for i, _ in between}) / (last - first), len({j for _, j in between}) / (end - start)
 
 
 @dataclass(frozen=True, slots=True)

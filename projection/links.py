@@ -34,9 +34,9 @@ def trusted_links(
     >>> trusted_links(["Ana", "rests"], ["Descansa", "Ana"], [Link(0, 0), Link(1, 0)])
     [Link(source=1, target=0, score=1.0), Link(source=0, target=1, score=1.0)]
     """
-    source = [_surface(word) for word in source_words]
-    target = [_surface(word) for word in target_words]
-    kept = [link for link in links if link[2] > 0 and source[link[0]].is_mark == target[link[1]].is_mark]
+    source = list(map(_surface, source_words))
+    target = list(map(_surface, target_words))
+    kept = [link for link in links if link[2] > 0 and source[link[0]][0] is target[link[1]][0]]
     if not identical or not (same := _same_words(source, target)):
         return kept
     taken = set(same.values())
@@ -75,12 +75,16 @@ def is_mark(character: str) -> bool:
 
 def _same_words(source: Sequence[_Surface], target: Sequence[_Surface]) -> dict[int, int]:
     """Link the words that stand equally often on both sides, in order: source index -> target index."""
-    shared = {word.key for word in source} & {word.key for word in target}
-    shared.discard("")
+    here: dict[str, list[int]] = {}
+    for i, (_, key) in enumerate(source):
+        if key:
+            here.setdefault(key, []).append(i)
+    there: dict[str, list[int]] = {}
+    for j, (_, key) in enumerate(target):
+        if key in here:
+            there.setdefault(key, []).append(j)
     same: dict[int, int] = {}
-    for key in shared:
-        here = [i for i, word in enumerate(source) if word.key == key]
-        there = [j for j, word in enumerate(target) if word.key == key]
-        if len(here) == len(there):
-            same.update(zip(here, there, strict=True))
-    return dict(sorted(same.items()))
+    for key, places in there.items():
+        if len(places) == len(here[key]):
+            same.update(zip(here[key], places, strict=True))
+    return same
