@@ -13,7 +13,12 @@ ALIGNERS = LazyTable(
     kind="aligner",
     group="spanferry.aligners",
     builtin={
+        "attention": "spanferry.alignment.attention:AttentionAligner",
+        "eflomal": "spanferry.alignment.statistical:EflomalAligner",
+        "embeddings": "spanferry.alignment.embeddings:EmbeddingAligner",
         "fake": "spanferry.alignment.fake:FakeAligner",
+        "mt-encoder": "spanferry.alignment.mt_encoder:MTEncoderAligner",
+        "simalign": "spanferry.alignment.simalign_package:SimAlignPackageAligner",
     },
 )
 

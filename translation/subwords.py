@@ -15,6 +15,10 @@ from typing import Any, Protocol
 from spanferry.data.errors import ModelError
 
 
+PlacedTokens = tuple[list[str], list[tuple[int, int]]]
+"""Tokens of a text, and where each stands in it: ``text[start:end]``, a leading space included or not."""
+
+
 class Subwords(Protocol):
     """A vocabulary, and the two ways through it."""
 
@@ -27,6 +31,10 @@ class Subwords(Protocol):
 
     def encode_target(self, texts: Sequence[str]) -> list[list[str]]:
         """Return the tokens of texts of the target side, which OPUS-MT cuts by another model."""
+        ...
+
+    def encode_with_offsets(self, texts: Sequence[str], *, target: bool = False) -> list[PlacedTokens]:
+        """Return the tokens of `encode` (or `encode_target`) and the characters that each stands for."""
         ...
 
     def decode(self, tokens: Sequence[Sequence[str]]) -> list[str]:
@@ -53,6 +61,11 @@ class FastSubwords:
         return [[token[number] for number in encoding.ids] for encoding in encodings]
 
     encode_target = encode
+
+    def encode_with_offsets(self, texts: Sequence[str], *, target: bool = False) -> list[PlacedTokens]:
+        token = self.vocabulary
+        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        return [([token[number] for number in encoding.ids], encoding.offsets) for encoding in encodings]
 
     def decode(self, tokens: Sequence[Sequence[str]]) -> list[str]:
         ids = self._ids
@@ -95,6 +108,11 @@ class SentencePieceSubwords:
 
     def encode_target(self, texts: Sequence[str]) -> list[list[str]]:
         return self._encode(self._target, texts)
+
+    def encode_with_offsets(self, texts: Sequence[str], *, target: bool = False) -> list[PlacedTokens]:
+        known = self._known
+        encoded = (self._target if target else self._source).encode(list(texts), return_type="offset_mapping")
+        return [([known.get(piece, "<unk>") for piece in text["pieces"]], text["offsets"]) for text in encoded]
 
     def _encode(self, model: Any, texts: Sequence[str]) -> list[list[str]]:
         known = self._known

@@ -1,0 +1,201 @@
+"""Align by the translation model's own cross-attention, through CTranslate2.
+
+The model is made to write the given target, and at the step that predicts a target token its attention says which
+source tokens it looks at. One head can be trained to look where statistical alignments point (guided alignment: Chen,
+Matusov, Khadivi and Peter 2016; Garg, Peitz, Nallasamy and Paulik, "Jointly Learning to Align and Translate with
+Transformer Models", EMNLP 2019); a checkpoint names its head by ``{"spanferry": {"alignment_layer": ...,
+"alignment_heads": [...]}}`` in its config.json. Of any other checkpoint CTranslate2 gives the mean over the heads of
+one layer, which aligns less well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spanferry.alignment.base import Link, TokenizedText, WordAlignment
+from spanferry.alignment.placement import words_of_subwords
+from spanferry.alignment.symmetrize import SYMMETRIZATIONS, get_symmetrization
+from spanferry.data.errors import ConfigError, ModelError, did_you_mean
+from spanferry.translation.ct2 import CTranslate2Translator, load_ctranslate2
+
+METHODS = ("mean", "forward", *SYMMETRIZATIONS)
+
+Matrix = np.ndarray[Any, np.dtype[np.float32]]
+Pair = tuple[TokenizedText, TokenizedText]
+Placed = tuple[list[str], tuple[list[int], list[int]]]  # subwords; which of them belong to which words
+
+
+class AttentionAligner:
+    """Links words by the cross-attention of a translation model.
+
+    Args:
+        model: folder, hub id or ``"bundled"``; or a loaded model, to share it with the translation.
+        method: how the probabilities of the two directions become links,
+
+            - ``"mean"``: words whose geometric mean of P(source word | target word), from translating source into
+              target, and P(target word | source word), from translating back, is above ``threshold``;
+            - a name of `spanferry.alignment.symmetrize`: each word's best in each direction, if above ``threshold``,
+              symmetrised;
+            - ``"forward"``: each target word's best source word, if above ``threshold``; half the work.
+        threshold: least probability of a link, 0..1.
+        device: ``"cpu"``, ``"cuda"`` or ``"auto"``; of a loaded model, its own.
+        batch_tokens: target subwords in one batch; like the device not part of the fingerprint.
+
+    The score of a link is the probability that was held against the threshold; of a symmetrised link the geometric
+    mean of both directions.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        ModelError: the model cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | CTranslate2Translator = "bundled",
+        *,
+        method: str = "mean",
+        threshold: float = 0.1,
+        device: str = "auto",
+        batch_tokens: int = 4096,
+    ) -> None:
+        if method not in METHODS:
+            raise ConfigError(f"method {method!r}: {did_you_mean(method, METHODS)}")
+        if not 0.0 <= threshold < 1.0:
+            raise ConfigError(f"threshold {threshold}, expected 0 <= threshold < 1")
+        self._method, self._threshold, self._batch_tokens = method, threshold, batch_tokens
+        loaded = isinstance(model, CTranslate2Translator)
+        self._translator = model if loaded else load_ctranslate2(model, device=device)
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of weights, their quantisation, and method."""
+        model = self._translator.model
+        return f"attention:{model.checksum[:16]}:{model.quantization}:{self._method}:{self._threshold}"
+
+    def align(self, pairs: Sequence[Pair], *, source: str, target: str) -> list[WordAlignment]:
+        """Return one alignment a pair.
+
+        Raises:
+            LanguageError: the model does not translate between the two, in a direction that the method needs.
+            ModelError: a text is longer than the model can take.
+        """
+        forward = forced_attention(
+            self._translator, pairs, source=source, target=target, batch_tokens=self._batch_tokens
+        )
+        if self._method == "forward":
+            return [_links(_best(matrix, self._threshold), matrix) for matrix in forward]
+        turned = [(right, left) for left, right in pairs]
+        backward = forced_attention(
+            self._translator, turned, source=target, target=source, batch_tokens=self._batch_tokens
+        )
+        return [self._join(there, back.T) for there, back in zip(forward, backward, strict=True)]
+
+    def _join(self, forward: Matrix, backward: Matrix) -> WordAlignment:
+        mean = np.sqrt(forward * backward)
+        if self._method == "mean":
+            return _links(_cells(mean > self._threshold), mean)
+        symmetrize = get_symmetrization(self._method)
+        return _links(symmetrize(_best(forward, self._threshold), _turn(_best(backward.T, self._threshold))), mean)
+
+
+def forced_attention(
+    translator: CTranslate2Translator, pairs: Sequence[Pair], *, source: str, target: str, batch_tokens: int = 4096
+) -> list[Matrix]:
+    """Return, a pair, P(source word | target word) by the attention: an array (source words, target words).
+
+    A target word's column is the mean over its subwords; a source word's row the sum. A column sums to at most 1: the
+    rest is attention to the language and end tokens, which belong to no word.
+
+    Args:
+        translator: a loaded model.
+        pairs: tokenised texts.
+        source, target: FLORES-200 codes.
+        batch_tokens: target subwords in one batch.
+
+    Raises:
+        LanguageError: the model does not translate from ``source`` into ``target``.
+        ModelError: a text is longer than the model can take.
+    """
+    tokenizer = translator.tokenizer
+    source, target = tokenizer.check_pair(source, target, model=translator.model.model)
+    before, after = tokenizer.around_source(source, target)
+    prefix = tokenizer.target_prefix(target)
+    sides = [_place(translator, [pair[side] for pair in pairs], target=side == 1) for side in (0, 1)]
+    matrices = [np.zeros((len(left.tokens), len(right.tokens)), dtype=np.float32) for left, right in pairs]
+    speaking = [number for number, matrix in enumerate(matrices) if matrix.size]
+    # Of one batch, all are forced and then continued to the length of the longest: so like goes with like.
+    speaking.sort(key=lambda number: (len(sides[1][number][0]), len(sides[0][number][0])))
+    for group in _batches(speaking, [len(prefix) + len(tokens) for tokens, _ in sides[1]], batch_tokens):
+        results = translator.engine.translate_batch(
+            [[*before, *sides[0][number][0], *after] for number in group],
+            [[*prefix, *sides[1][number][0]] for number in group],
+            beam_size=1,
+            return_attention=True,
+            max_input_length=0,
+            max_decoding_length=len(prefix) + len(sides[1][group[-1]][0]),
+        )
+        for number, result in zip(group, results, strict=True):
+            (source_tokens, rows), (target_tokens, columns) = sides[0][number], sides[1][number]
+            attention = np.asarray(result.attention[0][len(prefix) : len(prefix) + len(target_tokens)], np.float32)
+            attention = attention[:, len(before) : len(before) + len(source_tokens)]
+            _sum_by_word(attention.T, rows, columns, out=matrices[number])
+    return matrices
+
+
+def _place(translator: CTranslate2Translator, texts: Sequence[TokenizedText], *, target: bool) -> list[Placed]:
+    placed: list[Placed] = []
+    encoded = translator.tokenizer.subwords.encode_with_offsets([text.text for text in texts], target=target)
+    for text, (tokens, offsets) in zip(texts, encoded, strict=True):
+        if len(tokens) > translator.max_tokens:
+            raise ModelError(
+                f"a text of {len(tokens)} subwords, more than the {translator.max_tokens} that "
+                f"{translator.model.model} takes: {text.text[:60]!r}... Split it into sentences first"
+            )
+        placed.append((tokens, words_of_subwords(text.tokens, offsets)))
+    return placed
+
+
+def _batches(order: Sequence[int], lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Cut ``order``, sorted by length, so that rows x longest row stays within ``budget`` (one row at least)."""
+    group: list[int] = []
+    for number in order:
+        if group and (len(group) + 1) * lengths[number] > budget:
+            yield group
+            group = []
+        group.append(number)
+    if group:
+        yield group
+
+
+def _sum_by_word(
+    attention: Matrix, rows: tuple[list[int], list[int]], columns: tuple[list[int], list[int]], *, out: Matrix
+) -> None:
+    """Add up (source subwords, target subwords) into ``out`` (source words, target words)."""
+    cells = attention[np.ix_(rows[0], columns[0])]
+    np.add.at(out, np.ix_(rows[1], columns[1]), cells)
+    out /= np.maximum(np.bincount(columns[1], minlength=out.shape[1]), 1)
+
+
+def _best(matrix: Matrix, threshold: float) -> set[tuple[int, int]]:
+    """Each column's best row, where it is above ``threshold``: (row, column)."""
+    if not matrix.size:
+        return set()
+    rows = matrix.argmax(0)
+    return {(row, column) for column, row in enumerate(rows.tolist()) if matrix[row, column] > threshold}
+
+
+def _turn(links: set[tuple[int, int]]) -> set[tuple[int, int]]:
+    return {(column, row) for row, column in links}
+
+
+def _cells(chosen: np.ndarray[Any, np.dtype[np.bool_]]) -> set[tuple[int, int]]:
+    rows, columns = chosen.nonzero()
+    return set(zip(rows.tolist(), columns.tolist(), strict=True))
+
+
+def _links(pairs: set[tuple[int, int]], scores: Matrix) -> WordAlignment:
+    return WordAlignment(tuple(Link(i, j, min(float(scores[i, j]), 1.0)) for i, j in sorted(pairs)))

@@ -1,0 +1,193 @@
+"""Vectors of subwords on both sides -> word links, for many pairs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+
+from spanferry.alignment import matching
+from spanferry.alignment.base import Link, TokenizedText, WordAlignment
+from spanferry.alignment.encoder import Packed, SubwordEncoder
+from spanferry.data.errors import ConfigError, did_you_mean
+
+METHODS = ("argmax", "itermax", "match", "softmax")
+UNITS = ("bpe", "word")
+# SimAlign's short names for its two models.
+ALIASES = {"bert": "google-bert/bert-base-multilingual-cased", "xlmr": "FacebookAI/xlm-roberta-base"}
+# Bounds on one batch of matrices: numbers in the gathered vectors, and cells.
+_MOST_NUMBERS, _MOST_CELLS = 8_000_000, 1_000_000
+
+Pair = tuple[TokenizedText, TokenizedText]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSettings:
+    """How similarities become links.
+
+    Attributes:
+        method: one of `METHODS`; see `spanferry.alignment.matching`.
+        unit: ``"bpe"`` matches subwords, and links two words when any of their subwords are; ``"word"`` matches the
+            words' mean vectors.
+        distortion: how much a similarity is lowered by distance from the diagonal, 0..1.
+        threshold: least probability in both directions, with ``softmax``.
+
+    Raises:
+        ConfigError: a setting is unknown or out of range.
+
+    >>> LinkSettings(method="itremax")
+    Traceback (most recent call last):
+        ...
+    spanferry.data.errors.ConfigError: method 'itremax': did you mean 'itermax'? Known: argmax, itermax, match, softmax
+    """
+
+    method: str
+    unit: str = "bpe"
+    distortion: float = 0.0
+    threshold: float = 0.001
+
+    def __post_init__(self) -> None:
+        for setting, value, known in (("method", self.method, METHODS), ("unit", self.unit, UNITS)):
+            if value not in known:
+                raise ConfigError(f"{setting} {value!r}: {did_you_mean(value, known)}")
+        if not 0.0 <= self.distortion <= 1.0:
+            raise ConfigError(f"distortion {self.distortion}, expected 0..1")
+        if not 0.0 <= self.threshold < 1.0:
+            raise ConfigError(f"threshold {self.threshold}, expected 0 <= threshold < 1")
+
+
+def align_by_similarity(
+    pairs: Sequence[Pair],
+    encoder: SubwordEncoder,
+    settings: LinkSettings,
+    *,
+    source: str,
+    target: str,
+    chunk: int = 1024,
+) -> list[WordAlignment]:
+    """Encode both sides of each pair and link their words.
+
+    Args:
+        pairs: tokenised texts.
+        encoder: gives the vectors.
+        settings: the matching method.
+        source, target: FLORES-200 codes, passed on to the encoder.
+        chunk: pairs whose vectors are in memory together; the longest pairs meet each other.
+
+    Returns:
+        One alignment a pair, in order. A score is the similarity ``(1 + cos) / 2``, or with ``softmax`` the harmonic
+        mean of the two probabilities; the highest of its subwords.
+    """
+    order = sorted(range(len(pairs)), key=lambda index: sum(len(text.text) for text in pairs[index]))
+    alignments: list[WordAlignment] = [WordAlignment(())] * len(pairs)
+    for begin in range(0, len(order), chunk):
+        part = order[begin : begin + chunk]
+        left = encoder.encode([pairs[index][0] for index in part], source)
+        right = encoder.encode([pairs[index][1] for index in part], target)
+        for number, alignment in _link(_prepare(left, settings), _prepare(right, settings), settings):
+            alignments[part[number]] = alignment
+    return alignments
+
+
+def _prepare(side: Packed, settings: LinkSettings) -> Packed:
+    if settings.unit == "word":
+        side = _mean_by_word(side)
+    if settings.method != "softmax":
+        side = Packed(torch.nn.functional.normalize(side.vectors, dim=1), side.words, side.starts)
+    return side
+
+
+def _mean_by_word(side: Packed) -> Packed:
+    """Replace the vectors of a word's subwords by their mean; a word without subwords has no row."""
+    texts = np.repeat(np.arange(len(side.starts) - 1), np.diff(side.starts))
+    most = int(side.words.max(initial=0)) + 1
+    keys, rows = np.unique(texts * most + side.words, return_inverse=True)
+    index = torch.from_numpy(rows).to(side.vectors.device)
+    sums = side.vectors.new_zeros(len(keys), side.vectors.shape[1]).index_add_(0, index, side.vectors)
+    means = sums / torch.bincount(index, minlength=len(keys))[:, None]
+    starts = np.searchsorted(keys, np.arange(len(side.starts)) * most)
+    return Packed(means, keys % most, starts)
+
+
+def _link(source: Packed, target: Packed, settings: LinkSettings) -> Iterator[tuple[int, WordAlignment]]:
+    """Yield (number of the pair, its links); pairs with an empty side are left out."""
+    sizes = np.stack([np.diff(source.starts), np.diff(target.starts)], axis=1)
+    order = np.argsort(sizes.max(1), kind="stable")
+    order = order[sizes[order].min(1) > 0]
+    for group in _groups(order, sizes, source.vectors.shape[1]):
+        rows, columns = sizes[group].max(0)
+        vectors = [_padded(side, group, width) for side, width in ((source, rows), (target, columns))]
+        dots = torch.bmm(vectors[0], vectors[1].transpose(1, 2))
+        links, scores = _match(dots, torch.from_numpy(sizes[group]).to(dots.device), settings)
+        found = links.nonzero(as_tuple=True)
+        score = scores[found].clamp(0.0, 1.0).cpu().numpy()
+        pair, row, column = (axis.cpu().numpy() for axis in found)
+        left = source.words[source.starts[group[pair]] + row]
+        right = target.words[target.starts[group[pair]] + column]
+        yield from zip(group.tolist(), _alignments(len(group), pair, left, right, score), strict=True)
+
+
+def _groups(order: Any, sizes: Any, dimension: int) -> Iterator[Any]:
+    """Cut ``order`` (by size) so that the padded vectors and matrices of a group stay within bounds."""
+    begin = 0
+    most = np.zeros(2, dtype=np.int64)
+    for end, pair in enumerate(order):
+        wider = np.maximum(most, sizes[pair])
+        count = end - begin + 1
+        if count > 1 and (
+            count * int(wider.sum()) * dimension > _MOST_NUMBERS or count * int(wider.prod()) > _MOST_CELLS
+        ):
+            yield order[begin:end]
+            begin, wider = end, sizes[pair]
+        most = wider
+    if begin < len(order):
+        yield order[begin:]
+
+
+def _padded(side: Packed, group: Any, width: int) -> torch.Tensor:
+    """Vectors of the texts of ``group``, (texts, width, dimension); what lies past a text's end is arbitrary."""
+    rows = side.starts[group][:, None] + np.arange(width)
+    rows = np.minimum(rows, len(side.vectors) - 1)
+    return side.vectors[torch.from_numpy(rows).to(side.vectors.device)]
+
+
+def _match(dots: torch.Tensor, sizes: torch.Tensor, settings: LinkSettings) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the links of a batch of matrices and the score of every cell."""
+    if settings.method == "softmax":
+        forward, backward = matching.softmax_probability(dots, sizes)
+        links = (forward > settings.threshold) & (backward > settings.threshold)
+        return links, 2 * forward * backward / (forward + backward).clamp_min(torch.finfo(dots.dtype).tiny)
+    similarity = (dots + 1.0) / 2.0
+    if settings.distortion:
+        similarity = similarity * _nearness(similarity, sizes, settings.distortion)
+    methods = {"argmax": matching.argmax, "itermax": matching.itermax, "match": matching.match}
+    return methods[settings.method](similarity, sizes), similarity
+
+
+def _nearness(similarity: torch.Tensor, sizes: torch.Tensor, ratio: float) -> torch.Tensor:
+    """1 on the diagonal, less by ``ratio`` times the squared distance of the relative positions (SimAlign, 2.3)."""
+    positions = []
+    for side in (0, 1):
+        place = torch.arange(similarity.shape[1 + side], device=similarity.device)
+        positions.append(place / (sizes[:, side : side + 1] - 1).clamp_min(1))
+    distance = positions[0][:, :, None] - positions[1][:, None, :]
+    # A single row or column has no relative position.
+    ratios = torch.where(sizes.amin(1) < 2, 0.0, ratio)
+    return 1.0 - distance.square() * ratios[:, None, None]
+
+
+def _alignments(count: int, pair: Any, left: Any, right: Any, score: Any) -> Iterator[WordAlignment]:
+    """Sort the links of ``count`` pairs, and keep the best of those that join the same two words."""
+    order = np.lexsort((-score, right, left, pair))
+    pair, left, right, score = pair[order], left[order], right[order], score[order]
+    new = np.ones(len(pair), dtype=bool)
+    new[1:] = (pair[1:] != pair[:-1]) | (left[1:] != left[:-1]) | (right[1:] != right[:-1])
+    pair = pair[new]
+    links = list(map(Link, left[new].tolist(), right[new].tolist(), score[new].tolist()))
+    ends = np.searchsorted(pair, np.arange(count + 1)).tolist()
+    for begin, end in pairwise(ends):
+        yield WordAlignment(tuple(links[begin:end]))

@@ -1,0 +1,106 @@
+"""From similarities to links: the matching methods, for a whole batch of padded matrices at once.
+
+Each takes similarities of shape (B, M, N), subwords of B source texts against subwords of their target texts, with
+the true sizes of each pair, and returns a boolean tensor of the same shape, False at padding.
+
+=========  ==========================================================================================================
+argmax     links that are the best of their row and of their column
+itermax    argmax, then once more among what has no link yet (one-sided rests discounted by 0.9)
+match      the full one-to-one matching with the greatest total similarity
+softmax    links whose probability is above a threshold in both directions (rows and columns normalised)
+=========  ==========================================================================================================
+
+References: the first three are SimAlign's (Jalili Sabet, Dufter, Yvon and Schütze, "SimAlign: High Quality Word
+Alignments without Parallel Training Data using Static and Contextualized Embeddings", Findings of EMNLP 2020,
+section 2, algorithm 1 for itermax); the last is awesome-align's (Dou and Neubig, EACL 2021, section 2.1) and
+TransAlign's. Ties go to the first index.
+"""
+
+from __future__ import annotations
+
+import torch
+
+# SimAlign's settings: one further pass of itermax, and its discount.
+_DISCOUNT = 0.9
+
+
+def valid(sizes: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """Return which cells of (B, M, N) lie inside each pair's own matrix; ``sizes`` is (B, 2): rows and columns.
+
+    >>> valid(torch.tensor([[1, 2]]), torch.Size((1, 2, 3))).int().tolist()
+    [[[1, 1, 0], [0, 0, 0]]]
+    """
+    rows = torch.arange(shape[1], device=sizes.device) < sizes[:, :1]
+    columns = torch.arange(shape[2], device=sizes.device) < sizes[:, 1:]
+    return rows[:, :, None] & columns[:, None, :]
+
+
+def argmax(similarity: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+    """Link each pair of subwords that are each other's most similar.
+
+    >>> argmax(torch.tensor([[[0.9, 0.1], [0.8, 0.2]]]), torch.tensor([[2, 2]])).int().tolist()
+    [[[1, 0], [0, 0]]]
+    """
+    inside = valid(sizes, similarity.shape)
+    return _mutual(similarity.masked_fill(~inside, -torch.inf)) & inside
+
+
+def itermax(similarity: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+    """`argmax`, and then the mutual best among the cells whose row or column has no link yet.
+
+    In the second pass a cell counts in full where both its row and its column are free, by 0.9 where one of them is.
+    There is no second pass where one side has at most two subwords, or no row or no column is free.
+
+    >>> cells = torch.tensor([[[0.9, 0.1, 0.1], [0.1, 0.9, 0.1], [0.8, 0.1, 0.1]]])
+    >>> itermax(cells, torch.tensor([[3, 3]])).int().tolist()
+    [[[1, 0, 0], [0, 1, 0], [1, 0, 0]]]
+
+    Row 2 found nothing in the first pass, since column 0 prefers row 0; in the second it takes column 0 all the same.
+    """
+    inside = valid(sizes, similarity.shape)
+    links = argmax(similarity, sizes)
+    free_row = ~links.any(2, keepdim=True) & inside
+    free_column = ~links.any(1, keepdim=True) & inside
+    open_cells = free_row | free_column
+    again = (sizes.amin(1) > 2) & free_row.flatten(1).any(1) & free_column.flatten(1).any(1)
+    rest = similarity * torch.where(free_row & free_column, 1.0, _DISCOUNT)
+    # A cell that is closed has weight 0 and wins only where every similarity is 0; it never becomes a link.
+    rest = rest.masked_fill(~open_cells, 0.0).masked_fill(~inside, -torch.inf)
+    return links | (_mutual(rest) & open_cells & again[:, None, None])
+
+
+def match(similarity: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+    """Link min(M, N) pairs of subwords, each subword at most once, with the greatest sum of similarities.
+
+    >>> match(torch.tensor([[[0.9, 0.8], [0.8, 0.1]]]), torch.tensor([[2, 2]])).int().tolist()
+    [[[0, 1], [1, 0]]]
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    links = torch.zeros(similarity.shape, dtype=torch.bool)
+    matrices = similarity.cpu().numpy()
+    for index, (rows, columns) in enumerate(sizes.tolist()):
+        chosen = linear_sum_assignment(matrices[index, :rows, :columns], maximize=True)
+        links[index, torch.from_numpy(chosen[0]), torch.from_numpy(chosen[1])] = True
+    return links.to(similarity.device)
+
+
+def softmax_probability(similarity: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return P(target subword | source subword) and P(source subword | target subword), 0 at padding.
+
+    >>> forward, backward = softmax_probability(torch.zeros(1, 2, 4), torch.tensor([[2, 3]]))
+    >>> forward[0, 0].tolist()[2:], backward[0, 0].tolist()[2:]
+    ([0.333..., 0.0], [0.5, 0.0])
+    """
+    outside = ~valid(sizes, similarity.shape)
+    logits = similarity.masked_fill(outside, torch.finfo(similarity.dtype).min)
+    return logits.softmax(2).masked_fill(outside, 0.0), logits.softmax(1).masked_fill(outside, 0.0)
+
+
+def _mutual(similarity: torch.Tensor) -> torch.Tensor:
+    """Cells that are the first maximum of their row and of their column."""
+    best = torch.zeros(similarity.shape, dtype=torch.bool, device=similarity.device)
+    if 0 in similarity.shape:
+        return best
+    best.scatter_(2, similarity.argmax(2, keepdim=True), True)
+    return best & torch.zeros_like(best).scatter_(1, similarity.argmax(1, keepdim=True), True)

@@ -1,0 +1,110 @@
+"""Align by the states of a translation model's encoder, each side read in its own language.
+
+TransAlign (October 2025; its published program): dot products of the encoder's last states, normalised by softmax
+in both directions; subwords are linked where both probabilities exceed 0.001, words where any of their subwords are.
+The model has seen translations, so its encoder puts renderings of each other close together without being trained to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spanferry.alignment.base import TokenizedText, WordAlignment
+from spanferry.alignment.encoder import SplitBatch, SplitText, SubwordEncoder
+from spanferry.alignment.linking import LinkSettings, Pair, align_by_similarity
+from spanferry.alignment.placement import words_of_subwords
+from spanferry.data.errors import ModelError
+from spanferry.translation.checkpoints import checksum, find_checkpoint
+from spanferry.translation.families import ModelTokenizer, load_tokenizer
+
+
+class MTEncoderAligner:
+    """Links words whose states in a translation model's encoder are alike.
+
+    Args:
+        model: folder, hub id or ``"bundled"``: an M2M100, NLLB, mBART-50 or Marian checkpoint.
+        method, unit, distortion, threshold: see `spanferry.alignment.linking.LinkSettings`.
+        layer: hidden state to use; None is the encoder's output.
+        device: ``"cpu"``, ``"cuda"``, ...; not part of the fingerprint, no more than the number of subwords in one
+            forward pass.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        ModelError: the model cannot be loaded.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "bundled",
+        *,
+        method: str = "softmax",
+        layer: int | None = None,
+        unit: str = "bpe",
+        distortion: float = 0.0,
+        threshold: float = 0.001,
+        device: str = "cpu",
+        batch_tokens: int = 1024,
+    ) -> None:
+        self._settings = LinkSettings(method, unit, distortion, threshold)
+        checkpoint = find_checkpoint(model)
+        self._fingerprint = f"mt-encoder:{checksum(checkpoint)[:16]}:layer={layer}:{self._settings}"
+        self._tokenizer = load_tokenizer(checkpoint.folder)
+        self._name = str(model)
+        encoder = _load_encoder(checkpoint.folder).to(device)
+        self._encoder = SubwordEncoder(
+            encoder,
+            layer=encoder.config.num_hidden_layers if layer is None else layer,
+            splitter=MTSplitter(self._tokenizer),
+            max_length=encoder.config.max_position_embeddings,
+            pad=encoder.config.pad_token_id,
+            batch_tokens=batch_tokens,
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of weights, layer and method."""
+        return self._fingerprint
+
+    def align(self, pairs: Sequence[Pair], *, source: str, target: str) -> list[WordAlignment]:
+        """Return one alignment a pair.
+
+        Raises:
+            LanguageError: the model does not read ``source`` or ``target``.
+        """
+        self._tokenizer.check_pair(source, target, model=self._name)
+        return align_by_similarity(pairs, self._encoder, self._settings, source=source, target=target)
+
+
+class MTSplitter:
+    """Cuts a text as the translation model does, with its language token."""
+
+    def __init__(self, tokenizer: ModelTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._ids = {token: number for number, token in enumerate(tokenizer.subwords.vocabulary)}
+
+    def __call__(self, texts: Sequence[TokenizedText], language: str) -> SplitBatch:
+        """Return the subwords of each text, and the words whose characters they share."""
+        before, after = self._tokenizer.around_source(language, language)
+        split = []
+        placed = self._tokenizer.subwords.encode_with_offsets([text.text for text in texts])
+        for text, (tokens, offsets) in zip(texts, placed, strict=True):
+            subwords, words = words_of_subwords(text.tokens, offsets)
+            split.append(SplitText(self._number(tokens), subwords, words))
+        return SplitBatch(self._number(before), self._number(after), split)
+
+    def _number(self, tokens: Sequence[str]) -> list[int]:
+        return [self._ids[token] for token in tokens]
+
+
+def _load_encoder(folder: Path) -> Any:
+    from transformers import AutoModelForSeq2SeqLM
+
+    try:
+        model = AutoModelForSeq2SeqLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{folder}: cannot be loaded as a translation model of transformers: {error}") from error
+    return model.get_encoder().eval()
