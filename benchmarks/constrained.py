@@ -1,0 +1,278 @@
+"""Exact constrained decoding against the sentence-by-sentence depth-first search: sentences per CPU-second, in one run.
+
+    python benchmarks/constrained.py [--model bundled] [--lengths 10,20,40,80] [--n-best 1,5] [--count 20] [--json FILE]
+
+Both get the same model, precision, marked sources and templates, and the answers are compared. The baseline is Codec's
+search without its inexact pruning (constrained_decoding.py of github.com/lethaiq/codec with alpha = -1), done
+plainly with transformers: one sentence at a time, one token at a time, up to 16 beginnings of equal length in a batch,
+most probable first, each with its cache of past states; a beginning is dropped when it is less probable than the n-th
+best whole variant. Its tree of variants is laid out beforehand and not counted; ours counts everything, tokenising
+too. Templates are the model's own translations of the English samples, joined to about the wanted length.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import DynamicCache, EncoderDecoderCache
+from transformers.modeling_outputs import BaseModelOutput
+
+from spanferry.alignment.tokens import tokenize
+from spanferry.projection.marked_template import MarkedTemplate, PieceEncoder
+from spanferry.projection.marker_choice import DEFAULT_MARKERS
+from spanferry.projection.placement_search import Found, Problem, SearchSettings, search_all
+from spanferry.translation.registry import load_translator
+from spanferry.translation.torch_scorer import TorchScorer, load_torch_scorer
+
+SAMPLES = Path(__file__).resolve().parent.parent / "data" / "samples"
+MARKERS = DEFAULT_MARKERS[0]
+Place = tuple[int, int, float]
+
+
+@dataclass(frozen=True)
+class Text:
+    """A marked source, its template, and where a marked range may begin and end."""
+
+    source: str
+    template: str
+    starts: list[int]
+    ends: list[int]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table; rates are sentences per CPU-second and per second."""
+
+    length: int
+    n_best: int
+    method: str
+    sentences: int
+    cpu_rate: float
+    rate: float
+    same: int
+    """sentences with the same places as the baseline's"""
+    positions: float
+    """target tokens computed a sentence"""
+
+
+def texts_of_length(length: int, count: int, scorer: TorchScorer, options: argparse.Namespace) -> list[Text]:
+    """Join samples until the template has about `length` tokens; the span is the first one of the middle sample."""
+    rows = [json.loads(line) for line in (SAMPLES / "entities.en.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [row for row in rows if row["spans"] and MARKERS.free_in(row["text"])]
+    languages = {"source": options.source, "target": options.target}
+    translator = load_translator(options.model)
+    rendered = [hypothesis.text for hypothesis in translator.translate([row["text"] for row in rows], **languages)]
+    tokens = [len(ids) for ids in scorer.encode_target(rendered, options.target)]
+    texts: list[Text] = []
+    for first in range(len(rows)):
+        last, total = first, 0
+        while last < len(rows) and total < length:
+            total, last = total + tokens[last], last + 1
+        template = " ".join(rendered[first:last])
+        if 0.75 * length <= total <= 1.25 * length and MARKERS.free_in(template):
+            middle = (first + last) // 2
+            offset = sum(len(row["text"]) + 1 for row in rows[first:middle])
+            span, whole = rows[middle]["spans"][0], " ".join(row["text"] for row in rows[first:last])
+            units = tokenize([template], options.target)[0].tokens
+            source = MARKERS.around(whole, offset + span["start"], offset + span["end"])
+            texts.append(Text(source, template, [unit.start for unit in units], [unit.end for unit in units]))
+        if len(texts) == count:
+            break
+    return texts
+
+
+def search(
+    texts: Sequence[Text], scorer: TorchScorer, options: argparse.Namespace, settings: SearchSettings
+) -> list[Found]:
+    encoder = PieceEncoder(lambda pieces: scorer.encode_target(pieces, options.target))
+    problems = [
+        Problem(
+            text.source,
+            MarkedTemplate(text.template, text.starts, text.ends, MARKERS, encoder=encoder, end=scorer.end),
+        )
+        for text in texts
+    ]
+    return search_all(problems, scorer, source=options.source, target=options.target, settings=settings)
+
+
+@dataclass
+class Node:
+    """A beginning of variants: its next tokens, and the place of the variant that ends here."""
+
+    token: int = -1
+    next: dict[int, Node] = field(default_factory=dict)
+    place: tuple[int, int] | None = None
+
+
+def tree(text: Text, scorer: TorchScorer, target: str) -> Node:
+    pairs = [(start, end) for start in text.starts for end in text.ends if start < end]
+    root = Node()
+    marked = scorer.encode_target([MARKERS.around(text.template, *pair) for pair in pairs], target)
+    for pair, tokens in zip(pairs, marked, strict=True):
+        node = root
+        for token in [*tokens, scorer.end]:
+            node = node.next.setdefault(token, Node(token))
+        node.place = node.place or pair
+    return root
+
+
+class DepthFirst:
+    """The baseline, for one sentence."""
+
+    batch = 16
+
+    def __init__(self, scorer: TorchScorer, source: str, options: argparse.Namespace, n_best: int) -> None:
+        self.model, self.n_best = scorer.model, n_best
+        ids = scorer.tokenizer.encode_source([source], options.source, options.target)[0]
+        numbers = {token: number for number, token in enumerate(scorer.tokenizer.subwords.vocabulary)}
+        self.source = torch.tensor([[numbers.get(token, scorer.unknown) for token in ids]], device=scorer.device)
+        prompt = [scorer.model.config.decoder_start_token_id]
+        prompt += [numbers[token] for token in scorer.tokenizer.target_prefix(options.target)]
+        self.prompt = torch.tensor([prompt], device=scorer.device)
+        self.best: list[Place] = []
+        self.rows = 0
+
+    @torch.inference_mode()
+    def run(self, root: Node) -> list[Place]:
+        self.encoded = self.model.get_encoder()(input_ids=self.source).last_hidden_state
+        cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        self.visit([(root, 0.0)], self.feed(self.prompt, cache), cache)
+        return self.best
+
+    def feed(self, tokens: torch.Tensor, cache: Any) -> torch.Tensor:
+        self.rows += tokens.numel()
+        output = self.model(
+            encoder_outputs=BaseModelOutput(last_hidden_state=self.encoded.expand(len(tokens), -1, -1)),
+            decoder_input_ids=tokens,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        log_probs: torch.Tensor = output.logits[:, -1].float().log_softmax(-1)
+        return log_probs
+
+    def visit(self, nodes: Sequence[tuple[Node, float]], log_probs: torch.Tensor, cache: Any) -> None:
+        children = [(row, child) for row, (node, _) in enumerate(nodes) for child in node.next.values()]
+        rows = torch.tensor([row for row, _ in children], device=log_probs.device)
+        tokens = torch.tensor([child.token for _, child in children], device=log_probs.device)
+        answers = log_probs[rows, tokens].tolist()
+        going_on = []
+        for (row, child), answer in zip(children, answers, strict=True):
+            score = nodes[row][1] + answer
+            if child.place is not None:
+                self.best.append((*child.place, score))
+                self.best.sort(key=lambda place: (-place[2], place[0], place[1]))
+                del self.best[self.n_best :]
+            else:
+                going_on.append((score, row, child))
+        going_on.sort(key=lambda each: -each[0])
+        for first in range(0, len(going_on), self.batch):
+            batch = [each for each in going_on[first : first + self.batch] if each[0] >= self.threshold()]
+            if batch:
+                picked = pick(cache, torch.tensor([row for _, row, _ in batch], device=log_probs.device))
+                fed = self.feed(torch.tensor([[child.token] for _, _, child in batch], device=log_probs.device), picked)
+                self.visit([(child, score) for score, _, child in batch], fed, picked)
+
+    def threshold(self) -> float:
+        return self.best[-1][2] if len(self.best) == self.n_best else float("-inf")
+
+
+def pick(cache: Any, rows: torch.Tensor) -> Any:
+    """Copy some rows of the past states."""
+    parts = []
+    for old in (cache.self_attention_cache, cache.cross_attention_cache):
+        new = DynamicCache()
+        for number, layer in enumerate(old.layers):
+            new.update(layer.keys[rows], layer.values[rows], number)
+        parts.append(new)
+    return EncoderDecoderCache(*parts)
+
+
+def timed(work: Callable[[], Any], device: torch.device) -> tuple[Any, float, float]:
+    cpu, wall = time.process_time(), time.perf_counter()
+    result = work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return result, time.process_time() - cpu, time.perf_counter() - wall
+
+
+def measure(length: int, n_best: int, scorer: TorchScorer, options: argparse.Namespace) -> Iterator[Line]:
+    texts = texts_of_length(length, options.count, scorer, options)
+    baseline: list[list[Place]] = []
+    some = texts[: options.baseline_count]
+    if some:
+        searches = [DepthFirst(scorer, text.source, options, n_best) for text in some]
+        trees = [tree(text, scorer, options.target) for text in some]
+        searches[0].run(trees[0])  # compiles and allocates what is shared
+        searches[0] = DepthFirst(scorer, some[0].source, options, n_best)
+        baseline, cpu, wall = timed(
+            lambda: [each.run(root) for each, root in zip(searches, trees, strict=True)], scorer.device
+        )
+        fed = sum(each.rows for each in searches) / len(some)
+        yield Line(length, n_best, "depth-first", len(some), len(some) / cpu, len(some) / wall, len(some), fed)
+    for delta in (None, *options.delta):
+        settings = SearchSettings(n_best, delta)
+        search(texts[:2], scorer, options, settings)
+        found, cpu, wall = timed(lambda settings=settings: search(texts, scorer, options, settings), scorer.device)
+        same = sum(agree(ours.places, theirs) for ours, theirs in zip(found, baseline, strict=False))
+        name = "exact" if delta is None else f"delta {delta:g}"
+        fed = sum(each.fed for each in found) / len(texts)
+        yield Line(length, n_best, name, len(texts), len(texts) / cpu, len(texts) / wall, same, fed)
+
+
+def agree(ours: Sequence[Any], theirs: Sequence[Place]) -> bool:
+    """Tell whether the places are the same; two that differ by less than the arithmetic can tell may change places."""
+    for one, other in zip(ours, theirs, strict=True):
+        if (one.start, one.end) != other[:2] and abs(one.log_prob - other[2]) > 1e-3:
+            return False
+    return True
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="bundled", help="folder, hub id, or bundled")
+    parser.add_argument("--source", default="eng_Latn")
+    parser.add_argument("--target", default="deu_Latn")
+    parser.add_argument("--lengths", type=numbers, default=[10, 20, 40, 80], help="template lengths in tokens")
+    parser.add_argument("--n-best", type=numbers, default=[1, 5])
+    parser.add_argument("--delta", type=lambda text: [float(part) for part in text.split(",") if part], default=[2.0])
+    parser.add_argument("--count", type=int, default=40, help="sentences of each length")
+    parser.add_argument("--baseline-count", type=int, default=20, help="of these, how many the baseline gets")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="write the lines here too")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    scorer = load_torch_scorer(options.model, device=options.device, precision=options.precision)
+    print(f"{options.model}, {scorer.device}, {options.precision}, {platform.processor() or platform.machine()}")
+    print("tokens  n-best  method       sentences  per CPU-s  per s  times  same  positions")
+    lines: list[Line] = []
+    for length in options.lengths:
+        for n_best in options.n_best:
+            reference = 0.0
+            for line in measure(length, n_best, scorer, options):
+                reference = reference or line.cpu_rate
+                print(
+                    f"{line.length:6}  {line.n_best:6}  {line.method:11}  {line.sentences:9}  {line.cpu_rate:9.2f}  "
+                    f"{line.rate:5.1f}  {line.cpu_rate / reference:5.1f}  {line.same:4}  {line.positions:9.0f}",
+                    flush=True,
+                )
+                lines.append(line)
+    if options.json:
+        options.json.write_text(json.dumps([asdict(line) for line in lines], indent=2) + "\n", encoding="utf-8")
+
+
+def numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+if __name__ == "__main__":
+    main()
