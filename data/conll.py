@@ -32,7 +32,7 @@ _KEY: Final = re.compile(r"[A-Za-z_][\w.-]*")
 _TAG: Final = re.compile(r"O|[BIESLUM](?:-.+)?", re.DOTALL)
 _BLANKS: Final = re.compile(r"[ \t]+")
 _EXTRA: Final = "spanferry"
-_DOCSTART: Final = "-DOCSTART-"
+_DOCSTART: Final = re.compile(r"-DOCSTART-(?![^ \t])")
 _PEEK: Final = 50  # sentences that the columns are guessed from
 
 
@@ -114,7 +114,7 @@ class _Block:
 def _blocks(path: Path, encoding: str) -> Iterator[_Block]:
     block = _Block()
     for line in read_lines(path, encoding):
-        if line.text.startswith(_DOCSTART):
+        if _DOCSTART.match(line.text):
             if block.lines:
                 yield block
                 block = _Block()
@@ -142,7 +142,7 @@ def _guess(
     if first is None:
         first = next((line for block in blocks for line in block.lines if not _COMMENT.match(line.text)), None)
     if first is None:  # at most sentences of no token, as an empty text has
-        return Columns(0, 1, 2, "\t") if any("text" in _comments(block.lines)[0] for block in blocks) else None
+        return Columns(0, 1, 2, "\t") if any(_tells_text(_comments(block.lines)[0]) for block in blocks) else None
     if separator is None and "\t" in first.text:
         separator = "\t"
     width = len(_split(first.text, separator))
@@ -268,7 +268,7 @@ def _row(lines: Sequence[Line], layout: Columns, labels: Sequence[str]) -> tuple
                 hint="set the separator if columns may hold blanks; separate sentences by an empty line",
             )
         cells.append(found)
-    if not cells and "text" not in row:
+    if not cells and not _tells_text(row):
         return None, []  # comments that belong to no sentence
     extra = _extra(row.pop(_EXTRA, None), lines[0].number)
     row["tokens"] = [found[layout.tokens] for found in cells]
@@ -288,6 +288,11 @@ def _row(lines: Sequence[Line], layout: Columns, labels: Sequence[str]) -> tuple
         if column not in known:
             row[f"column_{column}"] = [found[column] for found in cells]
     return {**row, **extra}, [line.number for line in lines[skip:]]
+
+
+def _tells_text(comments: Mapping[str, Any]) -> bool:
+    """Tell whether comments alone make a sentence, as those of an empty text do."""
+    return "text" in comments or _EXTRA in comments
 
 
 def _extra(value: str | None, line: int) -> dict[str, Any]:
@@ -320,10 +325,10 @@ def write_conll(
             )
         file.writelines(_comment_lines(row, scheme))
         for token, tag in zip(row["tokens"], row["tags"], strict=True):
-            if not _fits(token, separator) or not _fits(tag, separator):
+            if not _fits(token, separator) or not _fits(tag, separator) or _DOCSTART.match(token):
                 raise DataError(
                     f"example {row['id']!r}: token {token!r} with tag {tag!r} does not fit one line of columns",
-                    hint="a token may hold no line break and no separator; JSONL and Parquet hold any",
+                    hint="a token may hold no line break, no separator and no -DOCSTART-; JSONL and Parquet hold any",
                 )
             file.write(f"{token}{separator}{tag}\n")
         file.write("\n")

@@ -35,13 +35,14 @@ class Record:
 
 
 class Line(NamedTuple):
-    """One line of a text file, without its line break; ``error`` says why it could not be decoded.
+    """One line of a text file, without its line break ``end``; ``error`` says why it could not be decoded.
 
     A line that could not be decoded still has a text, in which each bad byte stands as a lone surrogate (PEP 383).
     """
 
     number: int
     text: str
+    end: str = "\n"
     error: DataError | None = None
 
 
@@ -69,16 +70,14 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[Line]:
             if number == 1 and line.startswith(codecs.BOM_UTF8):
                 line = line[len(codecs.BOM_UTF8) :]
             line = line.removesuffix(b"\n").removesuffix(b"\r")
+            end = "\r\n" if raw.endswith(b"\r\n") else "\n"
             try:
-                yield Line(number, line.decode(encoding))
+                yield Line(number, line.decode(encoding), end)
             except UnicodeDecodeError as error:
                 at = offset + error.start + len(raw) - len(raw.removeprefix(codecs.BOM_UTF8))
                 problem = f"byte 0x{line[error.start]:02x} at offset {at} of the file is not {encoding}"
-                yield Line(
-                    number,
-                    line.decode(encoding, "surrogateescape"),
-                    DataError(problem, hint=_encoding_hint(line, number)),
-                )
+                undecoded = line.decode(encoding, "surrogateescape")
+                yield Line(number, undecoded, end, DataError(problem, hint=_encoding_hint(line, number)))
             offset += len(raw)
 
 
@@ -87,7 +86,8 @@ def _read_wide_lines(path: Path, encoding: str) -> Iterator[Line]:
         number = 0
         try:
             for number, line in enumerate(file, 1):
-                yield Line(number, line.removesuffix("\n").removesuffix("\r"))
+                text = line.removesuffix("\n").removesuffix("\r")
+                yield Line(number, text, "\r\n" if line.endswith("\r\n") else "\n")
         except UnicodeError as error:
             raise DataError(f"not {encoding}: {error}", path=path, line=number + 1) from None
 

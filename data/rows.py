@@ -122,7 +122,7 @@ class _Lines:
         line = next(self._lines)
         self.number = line.number
         self.bad = self.bad or line.error
-        return line.text + "\n"
+        return line.text + line.end
 
 
 def _header(cells: list[str], path: Path, line: int, bad: DataError | None) -> list[str]:
