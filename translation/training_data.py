@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def prepare(
     Args:
         pairs: what to learn, each in the direction it is to be learned in.
         tokenizer: the model's; texts are encoded exactly as they will be when the model translates.
-        folder: gets flat `.npy` arrays.
+        folder: gets flat `.npy` arrays of numbers, and where each pair's part ends in them.
         max_tokens: pairs with more tokens than this on a side, special tokens included, are left out and counted.
         with_links: keep the pairs' links, as links between token positions.
         chunk: pairs encoded at a time.
@@ -48,7 +49,8 @@ def prepare(
         LanguageError: the tokenizer has no such language.
     """
     ids = {token: number for number, token in reversed(list(enumerate(tokenizer.subwords.vocabulary)))}
-    arrays: dict[str, list[Any]] = {"source": [], "target": [], "links": []}
+    flat = {name: array("i") for name in _COLUMNS}
+    ends = {name: array("q") for name in _COLUMNS}
     counts = {"pairs": 0, "too_long": 0, "source_tokens": 0, "target_tokens": 0}
     for group in _same_languages(pairs, chunk):
         source_language, target_language = tokenizer.check_pair(
@@ -56,27 +58,28 @@ def prepare(
         )
         before, after = tokenizer.around_source(source_language, target_language)
         prefix = tokenizer.target_prefix(target_language)
-        sources = tokenizer.subwords.encode([pair.source for pair in group])
-        targets = tokenizer.subwords.encode_target([pair.target for pair in group])
-        for pair, source, target in zip(group, sources, targets, strict=True):
+        sources = tokenizer.subwords.encode_with_offsets([pair.source for pair in group])
+        targets = tokenizer.subwords.encode_with_offsets([pair.target for pair in group], target=True)
+        for pair, (source, offsets), (target, target_offsets) in zip(group, sources, targets, strict=True):
             whole_source, whole_target = [*before, *source, *after], [*prefix, *target, tokenizer.eos]
             if max(len(whole_source), len(whole_target)) > max_tokens:
                 counts["too_long"] += 1
                 continue
             links: list[tuple[int, int]] = []
             if with_links:
-                ranges = token_ranges(source, pair.source), token_ranges(target, pair.target)
-                links = [(i + len(before), j + len(prefix)) for i, j in subword_links(pair.links, *ranges)]
-            arrays["source"].append(np.array([ids[token] for token in whole_source], dtype=np.int32))
-            arrays["target"].append(np.array([ids[token] for token in whole_target], dtype=np.int32))
-            arrays["links"].append(np.array(links, dtype=np.int32).reshape(-1, 2))
+                positions = subword_links(pair.links, offsets, target_offsets)
+                links = [(i + len(before), j + len(prefix)) for i, j in positions]
+            flat["source"].extend(ids[token] for token in whole_source)
+            flat["target"].extend(ids[token] for token in whole_target)
+            flat["links"].extend(itertools.chain.from_iterable(links))
+            for name in _COLUMNS:
+                ends[name].append(len(flat[name]))
             counts["pairs"] += 1
     folder.mkdir(parents=True, exist_ok=True)
-    for name, values in arrays.items():
-        np.save(folder / f"{name}.npy", np.concatenate(values) if values else np.empty(0, np.int32))
-        np.save(folder / f"{name}_ends.npy", np.cumsum([len(value) for value in values], dtype=np.int64))
-    counts["source_tokens"] = sum(map(len, arrays["source"]))
-    counts["target_tokens"] = sum(map(len, arrays["target"]))
+    for name in _COLUMNS:
+        np.save(folder / f"{name}.npy", np.asarray(flat[name], dtype=np.int32))
+        np.save(folder / f"{name}_ends.npy", np.asarray(ends[name], dtype=np.int64))
+    counts["source_tokens"], counts["target_tokens"] = len(flat["source"]), len(flat["target"])
     return counts
 
 
@@ -90,30 +93,6 @@ def _same_languages(pairs: Iterable[SentencePair], chunk: int) -> Iterator[list[
             yield list(group)
             group.clear()
     yield from (group for group in waiting.values() if group)
-
-
-def token_ranges(tokens: Sequence[str], text: str) -> list[Range]:
-    """Character range of each token in the text it was made from; white space before a word belongs to no token.
-
-    A tokenizer that changes the text (case, Unicode forms) may give tokens that do not stand in it: from the first
-    such token on, ranges are empty.
-
-    >>> token_ranges(["▁Good", "▁day", "s", "!"], "Good  days!")
-    [(0, 4), (6, 9), (9, 10), (10, 11)]
-    """
-    ranges: list[Range] = []
-    position = 0
-    for token in tokens:
-        piece = token.removeprefix("▁")
-        if piece != token:
-            while text[position : position + 1].isspace():
-                position += 1
-        if not text.startswith(piece, position):
-            ranges += [(position, position)] * (len(tokens) - len(ranges))
-            break
-        ranges.append((position, position + len(piece)))
-        position += len(piece)
-    return ranges
 
 
 def subword_links(
@@ -153,6 +132,7 @@ class PreparedPairs(torch.utils.data.Dataset[dict[str, Any]]):
         for name in _COLUMNS:
             ends = self._ends[name]
             item[name] = self._values[name][int(ends[index - 1]) if index else 0 : int(ends[index])]
+        item["links"] = item["links"].reshape(-1, 2)
         return item
 
     def lengths(self) -> np.ndarray[Any, np.dtype[np.int64]]:
