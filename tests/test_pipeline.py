@@ -250,6 +250,24 @@ class TestProtected:
             assert bool(lost) == ("protected_lost" in translation.flags)
 
 
+def test_ranges_to_keep_whole_are_not_parted() -> None:
+    recorder = Recorder()
+    text = "Play Wow! Now by Dr.\nHook. Then stop."
+    translations = run([text, text], recorder, whole=[[(5, 13)], [(0, 28)]])
+    assert [translation.text for translation in translations] == [text.upper()] * 2
+    first, second = ([text[s.source_start : s.source_end] for s in each.segments] for each in translations)
+    assert first == ["Play Wow! Now by Dr.", "Hook.", "Then stop."]
+    assert second == ["Play Wow! Now by Dr.", "Hook. Then stop."]
+    assert run([text], recorder)[0].segments[0].source_end == len("Play Wow!")
+
+
+def test_a_second_stand_in_is_tried_where_the_first_fails() -> None:
+    recorder = Recorder(lambda text: text.replace("{name}", "").replace("X1", "x"))
+    [translation] = run(["We saw {name} there."], recorder, settings=TextSettings(stand_ins=("X{}", "ID{}")))
+    assert (translation.text, translation.flags) == ("We saw {name} there.", ())
+    assert recorder.asked == ["We saw {name} there.", "We saw X1 there.", "We saw ID1 there."]
+
+
 def test_progress_counts_sentences(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     with TranslationMemory(tmp_path / "memory.sqlite") as memory:

@@ -32,7 +32,7 @@ class Segment:
     """One translated stretch: ``source[source_start:source_end]`` became ``target[target_start:target_end]``.
 
     Segments of a `Translation` are in source order and do not overlap; what lies between them (white space, line
-    breaks) is the same on both sides.
+    breaks, list bullets, code blocks) is the same on both sides.
     """
 
     source_start: int

@@ -18,7 +18,7 @@ from spanferry.translation.languages import get_language
 from spanferry.translation.memory import TranslationMemory
 from spanferry.translation.protect import KINDS, Item, Protector, edges, mask
 from spanferry.translation.remembering import Progress, RememberingModel, TranslationStats
-from spanferry.translation.segments import Range, cut_long, sentence_ranges
+from spanferry.translation.segments import Range, cut_long, join_across, sentence_ranges
 
 _SCRIPTS_WITHOUT_SPACES = frozenset({"Hans", "Hant", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"})
 
@@ -30,12 +30,13 @@ class TextSettings:
     Attributes:
         protect: kinds of matter that must come through unchanged, of `protect.KINDS`; empty for none.
         split: ``"sentences"``, or ``"lines"`` for models that were trained on longer stretches.
-        stand_in: what the model sees in the place of a lost item on the second try, ``{}`` being a running number.
+        stand_ins: what the model sees in the place of lost items on the second try, on the third, and so on, ``{}``
+            being a running number.
     """
 
     protect: tuple[str, ...] = KINDS
     split: Literal["sentences", "lines"] = "sentences"
-    stand_in: str = "X{}"
+    stand_ins: tuple[str, ...] = ("X{}",)
 
 
 def translate_texts(
@@ -45,6 +46,7 @@ def translate_texts(
     source: str,
     target: str,
     memory: TranslationMemory | None = None,
+    whole: Sequence[Iterable[Range]] | None = None,
     settings: TextSettings = TextSettings(),
     progress: Progress | None = None,
     stats: TranslationStats | None = None,
@@ -53,11 +55,12 @@ def translate_texts(
     r"""Translate whole texts, each different sentence once, with offsets that lead back.
 
     Args:
-        texts: any texts, of any length; empty ones, and ones without a word to translate, come back as they are.
+        texts: texts of any length; empty ones, and ones without a word to translate, come back as they are.
         translator: the model.
         source: language of the texts, in any form that `get_language` knows.
         target: language wanted, likewise.
         memory: what is in it is not translated again; what is translated is added.
+        whole: for each text, ranges that no sentence should end in (labelled spans, say).
         settings: see `TextSettings`.
         progress: see `Progress`.
         stats: is added to.
@@ -87,19 +90,23 @@ def translate_texts(
     from_language, to_language = get_language(source), get_language(target)
     model = RememberingModel(translator, from_language.flores, to_language.flores, memory, stats, chunk_size)
     protector = Protector(settings.protect)
-    plans = {
-        text: sentence_ranges(
-            text, from_language.flores, apart=protector.blocks(text), sentences=settings.split == "sentences"
-        )
+    by_sentence = settings.split == "sentences"
+    ranges = {
+        text: sentence_ranges(text, from_language.flores, apart=protector.blocks(text), sentences=by_sentence)
         for text in dict.fromkeys(texts)
     }
-    sentences = dict.fromkeys(text[start:end] for text, ranges in plans.items() for start, end in ranges)
-    outcomes = _translate_sentences(list(sentences), model, protector, settings.stand_in, progress)
+    plans = [(text, tuple(ranges[text])) for text in texts]
+    if whole is not None:
+        plans = [
+            (text, tuple(join_across(text, cuts, spans))) for (text, cuts), spans in zip(plans, whole, strict=True)
+        ]
+    sentences = dict.fromkeys(text[start:end] for text, cuts in dict.fromkeys(plans) for start, end in cuts)
+    outcomes = _translate_sentences(list(sentences), model, protector, settings.stand_ins, progress)
     adds_spaces = from_language.script in _SCRIPTS_WITHOUT_SPACES and to_language.script not in _SCRIPTS_WITHOUT_SPACES
-    translations = {text: _assemble(text, ranges, outcomes, adds_spaces) for text, ranges in plans.items()}
+    translations = {plan: _assemble(*plan, outcomes, adds_spaces) for plan in dict.fromkeys(plans)}
     stats.texts += len(texts)
     stats.seconds += time.perf_counter() - began
-    return [translations[text] for text in texts]
+    return [translations[plan] for plan in plans]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +141,11 @@ def _translated(sentence: str, hypothesis: Hypothesis, text: str, *flags: str) -
 
 
 def _translate_sentences(
-    sentences: Sequence[str], model: RememberingModel, protector: Protector, stand_in: str, progress: Progress | None
+    sentences: Sequence[str],
+    model: RememberingModel,
+    protector: Protector,
+    stand_ins: Sequence[str],
+    progress: Progress | None,
 ) -> dict[str, _Outcome]:
     items = {sentence: protector.find(sentence) for sentence in sentences}
     wanted = [sentence for sentence in sentences if not protector.is_all(sentence, items[sentence])]
@@ -152,9 +163,8 @@ def _translate_sentences(
     model.recall(pieces_wanted)
 
     units = {unit: items[unit] for unit in (*wanted, *pieces_wanted) if unit not in cuts}
-    outcomes |= {piece: _copied(piece) for piece in pieces} | _translate_units(
-        units, model, protector, stand_in, progress
-    )
+    outcomes |= {piece: _copied(piece) for piece in pieces}
+    outcomes |= _translate_units(units, model, protector, stand_ins, progress)
     return outcomes | {sentence: _joined(sentence, ranges, outcomes) for sentence, ranges in cuts.items()}
 
 
@@ -169,7 +179,7 @@ def _translate_units(
     units: Mapping[str, Sequence[Item]],
     model: RememberingModel,
     protector: Protector,
-    stand_in: str,
+    stand_ins: Sequence[str],
     progress: Progress | None,
 ) -> dict[str, _Outcome]:
     """Translate sentences that the model can take; ``units`` has the protected items of each."""
@@ -179,8 +189,10 @@ def _translate_units(
         for unit, items in units.items()
         if items and (missing := protector.lost(items, model.known[unit].text))
     }
-    saved = _with_stand_ins(units, lost, model, protector, stand_in)
-    saved |= _with_edges_apart(units, {unit: lost[unit] for unit in lost if unit not in saved}, model, protector)
+    saved: dict[str, _Outcome] = {}
+    for stand_in in stand_ins:
+        saved |= _with_stand_ins(units, _without(lost, saved), model, protector, stand_in)
+    saved |= _with_edges_apart(units, _without(lost, saved), model, protector)
     model.stats.lost += len(lost) - len(saved)
     outcomes = {}
     for unit in units:
@@ -188,6 +200,10 @@ def _translate_units(
         flags = ("protected_lost",) if unit in lost else ()
         outcomes[unit] = saved.get(unit) or _translated(unit, known, known.text, *flags)
     return outcomes
+
+
+def _without(lost: Mapping[str, Sequence[Item]], saved: Mapping[str, _Outcome]) -> dict[str, Sequence[Item]]:
+    return {unit: items for unit, items in lost.items() if unit not in saved}
 
 
 def _with_stand_ins(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 import regex
@@ -63,6 +63,27 @@ def _in_line(text: str, start: int, end: int, language: str, sentences: bool) ->
         return [(start, start + len(line))]
     starts = [0, *sentence_ends(line, language), len(line)]
     return [(start + a, start + a + len(line[a:b].rstrip())) for a, b in pairwise(starts)]
+
+
+def join_across(text: str, ranges: Sequence[Range], whole: Iterable[Range]) -> list[Range]:
+    """Join neighbouring ``ranges`` that part one of ``whole``, unless a line break lies between them.
+
+    A label that lies across the end of a sentence (``St. Gallen``, an answer of two sentences) would be lost with the
+    two sides translated apart.
+
+    >>> text = "He plays for St. Gallen. They lost."
+    >>> [text[a:b] for a, b in join_across(text, [(0, 16), (17, 24), (25, 35)], [(13, 23)])]
+    ['He plays for St. Gallen.', 'They lost.']
+    """
+    whole = list(whole)
+    joined: list[Range] = []
+    for start, end in ranges:
+        parts = bool(joined) and any(a < joined[-1][1] and start < b for a, b in whole)
+        if parts and (joined[-1][1] == start or _LINE.fullmatch(text, joined[-1][1], start)):
+            joined.append((joined.pop()[0], end))
+        else:
+            joined.append((start, end))
+    return joined
 
 
 # Where a sentence may be cut when it must, best first: after what could end a sentence, between clauses, at a comma or
