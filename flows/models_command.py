@@ -1,0 +1,88 @@
+"""``spanferry models``: train a translation model, look at a run that is going on, measure a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+models = typer.Typer(name="models", help="Train, export and measure translation models.", no_args_is_help=True)
+
+RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="The run's settings; see docs/training.md.")]
+
+
+@models.command()
+def train(recipe: RecipePath) -> None:
+    """Train from scratch, or fine-tune a checkpoint for markers. Stopped, the same command goes on where it stood."""
+    from spanferry.translation.recipe import TrainRecipe
+    from spanferry.translation.train import train as run
+
+    print(run(TrainRecipe.read(recipe)))
+
+
+@models.command()
+def export(
+    recipe: RecipePath,
+    folder: Annotated[Path, typer.Argument(help="Where the model goes; a model there is replaced.")],
+) -> None:
+    """Export the newest checkpoint of a run, in half precision and with its tokenizer, while the run goes on."""
+    from spanferry.data.errors import ModelError
+    from spanferry.translation.recipe import TrainRecipe
+    from spanferry.translation.train import export_checkpoint, last_checkpoint
+
+    settings = TrainRecipe.read(recipe)
+    checkpoint = last_checkpoint(settings)
+    if checkpoint is None:
+        raise ModelError(
+            f"{settings.output}: no checkpoint yet; the first comes after {settings.save_minutes:g} minutes"
+        )
+    print(export_checkpoint(settings, checkpoint, folder))
+
+
+@models.command()
+def evaluate(
+    *,
+    model: Annotated[str, typer.Argument(help="bundled, a folder with a checkpoint, or a hub id.")],
+    source: Annotated[
+        Path, typer.Option(help="One sentence a line; with --markers, source TAB target with <1>..</1>.")
+    ],
+    lang_source: Annotated[str, typer.Option(help="Language of the source.")],
+    lang_target: Annotated[str, typer.Option(help="Language to translate into.")],
+    target: Annotated[Path | None, typer.Option(help="The reference translations, line by line.")] = None,
+    markers: Annotated[
+        str | None, typer.Option(metavar="brackets|tags", help="Measure how well markers are carried instead.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take only the first N sentences.")] = None,
+    beam_size: Annotated[int, typer.Option(min=1)] = 4,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False,
+) -> None:
+    """Translate a file and print BLEU and chrF against its reference, with sacreBLEU's signatures."""
+    from spanferry.data.errors import ConfigError
+
+    settings: dict[str, Any] = {"beam_size": beam_size, "device": device}
+    if markers is not None:
+        from spanferry.translation.evaluate_markers import evaluate_markers
+
+        result = evaluate_markers(
+            model,
+            source,
+            source=lang_source,
+            target=lang_target,
+            style=markers,  # type: ignore[arg-type]  # checked there
+            limit=limit,
+            **settings,
+        )
+    elif target is None:
+        raise ConfigError("evaluate needs --target FILE with the reference translations (or --markers)")
+    else:
+        from spanferry.translation.evaluate import evaluate as run
+
+        result = run(model, source, target, source=lang_source, target=lang_target, limit=limit, **settings)
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False, indent=2))
+    else:
+        for name, value in result.items():
+            print(f"{name:<15} {value}")
