@@ -140,7 +140,7 @@ def _guess(
     """Work out the columns from the first sentences; None where the file has no token line."""
     first = next((line for block in blocks for line in block.lines if not line.text.startswith("#")), None)
     if first is None:
-        first = next((line for block in blocks for line in block.lines if not _COMMENT.match(line.text)), None)
+        first = next((line for block in blocks for line in block.lines if _ends_in_tag(line.text, separator)), None)
     if first is None:  # at most sentences of no token, as an empty text has
         return Columns(0, 1, 2, "\t") if any(_tells_text(_comments(block.lines)[0]) for block in blocks) else None
     if separator is None and "\t" in first.text:
@@ -185,6 +185,12 @@ def _guess(
             if column not in (index, tokens) and label not in found and _repeats(tables, column, label):
                 found[label] = column
     return Columns(tokens, tags, width, separator, index, found)
+
+
+def _ends_in_tag(text: str, separator: str | None) -> bool:
+    """Tell a token that begins with # from a comment, before the columns are known."""
+    cells = _split(text, separator or ("\t" if "\t" in text else None))
+    return len(cells) > 1 and not _COMMENT.match(text) and _TAG.fullmatch(cells[-1]) is not None
 
 
 def _table(block: _Block, separator: str | None, width: int) -> list[list[str]]:
