@@ -219,6 +219,16 @@ def test_damage_found_in_the_middle_of_work(path: Path, act: str) -> None:
     assert path.with_name("memory.sqlite.corrupt-1").stat().st_size == len(content)
 
 
+def test_a_file_cut_in_half_is_moved_aside(path: Path) -> None:
+    entries = some(5000)
+    with TranslationMemory(path) as memory:
+        memory.put(*PAIR, entries)
+    os.truncate(path, path.stat().st_size // 2)
+    with TranslationMemory(path) as memory, pytest.warns(CorruptMemoryWarning):
+        assert memory.get(*PAIR, list(entries)) == {}
+    assert path.with_name("memory.sqlite.corrupt-1").exists()
+
+
 def test_another_database_is_refused_and_untouched(path: Path) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE theirs (x)")

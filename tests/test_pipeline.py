@@ -113,6 +113,12 @@ def test_spaces_are_added_where_the_source_script_has_none() -> None:
     assert to_target(translation, 6, 7) == (15, 16)
 
 
+def test_one_space_is_added_around_an_empty_translation() -> None:
+    words = {"啊。": "", "你好。": "Hello.", "再见！": "Goodbye!"}
+    [translation] = translate_texts(["啊。你好。啊。再见！"], Recorder(words.__getitem__), source="zh", target="en")
+    assert translation.text == "Hello. Goodbye!"
+
+
 def test_scores_are_weighted_by_length_and_leave_copies_out() -> None:
     class Scoring(Recorder):
         def translate(self, texts: Sequence[str], *, source: str, target: str) -> list[Hypothesis]:
@@ -217,6 +223,11 @@ class TestProtected:
         sources = [translation.source[s.source_start : s.source_end] for s in translation.segments]
         assert sources == ["See here:", "https://a.org/x!"]
         assert to_target(translation, 10, 25) == (9, 24)
+
+    def test_a_number_at_an_edge_stays_with_its_sentence(self) -> None:
+        recorder = Recorder(lambda text: text.replace("3", "drei").replace("X1", ""))
+        [translation] = run(["They want 3."], recorder)
+        assert (translation.text, translation.flags) == ("They want drei.", ("protected_lost",))
 
     def test_what_is_lost_for_good_is_flagged(self) -> None:
         stats = TranslationStats()

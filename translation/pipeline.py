@@ -231,11 +231,14 @@ def _with_edges_apart(
     model: RememberingModel,
     protector: Protector,
 ) -> dict[str, _Outcome]:
-    """Translate again without what stands at either end; return the sentences that have everything then."""
+    """Translate again without what stands at either end; return the sentences that have everything then.
+
+    Not for the sake of numbers: they belong to their sentence (one book, two books), which suffers without them.
+    """
     inner = {}
     for unit, missing in lost.items():
         start, end = edges(unit, units[unit])
-        if not any(start <= item.start and item.end <= end for item in missing):
+        if not any(item.kind == "number" or (start <= item.start and item.end <= end) for item in missing):
             inner[unit] = (start, end)
     texts = _translate_again([unit[start:end] for unit, (start, end) in inner.items()], model)
     saved = {}
@@ -267,12 +270,13 @@ def _assemble(text: str, ranges: Sequence[Range], outcomes: Mapping[str, _Outcom
     flags: set[str] = set()
     position = length = weight = 0
     total = 0.0
+    tail = ""  # the last character so far
     for start, end in ranges:
         outcome = outcomes[text[start:end]]
         flags.update(outcome.flags)
         for part in outcome.parts:
             gap = text[position : start + part.start]
-            if adds_spaces and not gap and segments and part.text and not pieces[-1].endswith(" "):
+            if adds_spaces and part.text and segments and not gap and tail and not tail.isspace():
                 # The space that the source's script does without counts as the end of the sentence before it.
                 last = segments.pop()
                 segments.append(replace(last, target_end=last.target_end + 1))
@@ -282,6 +286,7 @@ def _assemble(text: str, ranges: Sequence[Range], outcomes: Mapping[str, _Outcom
             length = begin + len(part.text)
             position = start + part.end
             pieces += (gap, part.text)
+            tail = (gap + part.text)[-1:] or tail
             segments.append(Segment(start + part.start, position, begin, length))
             if part.score is not None:
                 total += part.score * len(part.text)

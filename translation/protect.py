@@ -3,7 +3,7 @@
 A good model copies most of it, so it is first translated as it stands and *verified*. What was lost is tried again
 behind stand-ins (`mask`, `restore`): short codes that models copy, put in the place of the lost items and taken out
 again. What is lost even so, and stands at the start or end of its sentence, is kept out of the model's sight
-(`edges`). The pipeline flags the rest.
+(`edges`; numbers are not). The pipeline flags the rest.
 
 When is an item unchanged? An address, placeholder, formula or piece of code, when the target has it exactly as often
 as the source, character by character. A number, when the target has the same digits: separators may change
