@@ -224,7 +224,7 @@ def test_a_file_cut_in_half_is_moved_aside(path: Path) -> None:
     with TranslationMemory(path) as memory:
         memory.put(*PAIR, entries)
     os.truncate(path, path.stat().st_size // 2)
-    with TranslationMemory(path) as memory, pytest.warns(CorruptMemoryWarning):
+    with pytest.warns(CorruptMemoryWarning), TranslationMemory(path) as memory:
         assert memory.get(*PAIR, list(entries)) == {}
     assert path.with_name("memory.sqlite.corrupt-1").exists()
 
