@@ -85,4 +85,29 @@ def test_a_search_that_stops_early_says_so_and_is_allowed() -> None:
     selection = select(spans, candidates, most_steps=50)
     assert not selection.exact
     assert allowed(spans, tuple(selection.chosen))
-    assert sum(place is not None for place in selection.chosen) >= 9
+    assert sum(place is not None for place in selection.chosen) == 10
+
+
+def test_hundreds_of_spans_that_want_the_same_words_end_in_good_time() -> None:
+    spans = [(i, i + 1) for i in range(1000)]
+    candidates = [[Candidate(j, j + 1, 0.5) for j in range(i % 7, i % 7 + 3)] for i in range(1000)]
+    selection = select(spans, candidates)
+    assert not selection.exact
+    assert sum(place is not None for place in selection.chosen) == 9
+
+
+def test_long_spans_with_thousands_of_candidates_are_exact() -> None:
+    # Two neighbours of 60 words, every word linked to its own place and to one of the neighbour's.
+    spans = [(0, 60), (60, 120)]
+    candidates = [
+        [
+            Candidate(start, end, 1 - (abs(start - first) + abs(end - last)) / 240)
+            for start in range(first - 10, last)
+            for end in range(start + 1, last + 11)
+        ]
+        for first, last in ((10, 75), (65, 130))
+    ]
+    candidates = [sorted(options, key=lambda option: -option.worth) for options in candidates]
+    selection = select(spans, candidates)
+    assert selection.exact
+    assert sum(place.score for place in selection.chosen if place) == pytest.approx(2 - 10 / 240)
