@@ -122,8 +122,8 @@ def _train(family: str, model: Any, tokenizer: Any, steps: int = 120) -> None:
         batches.append(
             {**inputs, "labels": _labels(family, tokenizer, [in_language(one, target) for one in words], target)}
         )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 5e-3, total_steps=steps)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
     model.train()
     for step in range(steps):
         loss = model(**batches[step % len(batches)]).loss
@@ -261,7 +261,7 @@ _SIZES = {
     "activation_dropout": 0.0,
     "encoder_layerdrop": 0.0,
     "decoder_layerdrop": 0.0,
-    "init_std": 0.05,
+    "init_std": 0.1,
 }
 
 

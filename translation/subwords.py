@@ -2,7 +2,7 @@
 
 Two kinds of files exist. `tokenizer.json` runs in the Rust `tokenizers` library; a SentencePiece model runs in
 `sentencepiece`, with ids of its own or from a `vocab.json`. Both encode whole batches on all cores. Special tokens are
-never read out of the text: a `</s>` that a user wrote is text.
+never read out of the text: a `</s>` that a user wrote is text, or unknown, but ends nothing.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import Any, Protocol
 
 from spanferry.data.errors import ModelError
 
-
 PlacedTokens = tuple[list[str], list[tuple[int, int]]]
 """Tokens of a text, and where each stands in it: ``text[start:end]``, a leading space included or not."""
+
+
+UNKNOWN = "<unk>"
 
 
 class Subwords(Protocol):
@@ -54,11 +56,19 @@ class FastSubwords:
         self._tokenizer.encode_special_tokens = True
         self._ids: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
         self.vocabulary = by_id(self._ids)
+        added = self._tokenizer.get_added_tokens_decoder()
+        self._special = {number for number, token in added.items() if token.special and token.content != UNKNOWN}
 
     def encode(self, texts: Sequence[str]) -> list[list[str]]:
-        token = self.vocabulary  # a token's own text may be that of an unknown piece
         encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [[token[number] for number in encoding.ids] for encoding in encodings]
+        return [self._tokens(encoding.ids) for encoding in encodings]
+
+    def _tokens(self, ids: list[int]) -> list[str]:
+        token = self.vocabulary
+        if self._special.isdisjoint(ids):
+            return [token[number] for number in ids]
+        # A Unigram vocabulary has the special tokens among its pieces and finds them in a text.
+        return [UNKNOWN if number in self._special else token[number] for number in ids]
 
     encode_target = encode
 
@@ -112,11 +122,11 @@ class SentencePieceSubwords:
     def encode_with_offsets(self, texts: Sequence[str], *, target: bool = False) -> list[PlacedTokens]:
         known = self._known
         encoded = (self._target if target else self._source).encode(list(texts), return_type="offset_mapping")
-        return [([known.get(piece, "<unk>") for piece in text["pieces"]], text["offsets"]) for text in encoded]
+        return [([known.get(piece, UNKNOWN) for piece in text["pieces"]], text["offsets"]) for text in encoded]
 
     def _encode(self, model: Any, texts: Sequence[str]) -> list[list[str]]:
         known = self._known
-        return [[known.get(piece, "<unk>") for piece in pieces] for pieces in model.encode(list(texts), out_type=str)]
+        return [[known.get(piece, UNKNOWN) for piece in pieces] for pieces in model.encode(list(texts), out_type=str)]
 
     def decode(self, tokens: Sequence[Sequence[str]]) -> list[str]:
         special = self._special
