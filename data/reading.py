@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,6 +25,8 @@ from spanferry.data.sources import missing, source_format
 from spanferry.data.spans import TagError, get_scheme
 from spanferry.data.tasks import Reading, Task, declared_schema, get_task
 
+_VALUES = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d+")
+
 
 @dataclass
 class ReadReport:
@@ -33,7 +36,7 @@ class ReadReport:
         source, format: what was read.
         read: examples given out.
         rejected: rows refused (``on_error="skip"``); ``read + rejected`` are all rows there are.
-        problems: kind of problem (its message up to the first value in it) -> how often.
+        problems: kind of problem (its message, with ``*`` for each value and number) -> how often.
         declared: the labels that the source itself declares (features, ``names``), as far as it does.
     """
 
@@ -216,7 +219,7 @@ def _examples(
                 first_problem = first_problem or problem
                 reject(problem, record.raw)
                 report.rejected += 1
-                report.problems[problem.problem.split(" ", 1)[0]] += 1
+                report.problems[_VALUES.sub("*", problem.problem)] += 1
                 continue
             report.read += 1
             report._collector.add(example)

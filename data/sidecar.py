@@ -1,8 +1,8 @@
-"""The types of a text file's columns, in a file beside it: ``train.jsonl.features``, JSON of ``datasets.Features``.
+"""The types of a text file's columns, in a file beside it: ``.train.jsonl.features``, JSON of ``datasets.Features``.
 
 JSONL and CSV lose what a ``ClassLabel`` is. With the file beside them ``load_dataset("json", data_files=...,
-features=Features.from_dict(json.load(...)))`` gives it back. The suffix keeps it out of what ``load_dataset`` takes
-for data in a folder.
+features=Features.from_dict(json.load(...)))`` gives it back. The dot before the name keeps the file out of what
+``load_dataset`` takes for data in a folder.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ def features_path(path: Path) -> Path:
     """Return where the types of ``path`` stand.
 
     >>> features_path(Path("de/train.jsonl")).name
-    'train.jsonl.features'
+    '.train.jsonl.features'
     """
-    return path.with_name(f"{path.name}.features")
+    return path.with_name(f".{path.name}.features")
 
 
 def read_features(path: Path) -> Mapping[str, Any]:

@@ -47,7 +47,7 @@ def write_examples(
 
     `read_examples` gives them back equal. A table (CSV, Parquet, datasets) has the same columns in every row, so that a
     meta column which an example lacks comes back as null; CSV knows text only, so that numbers and lists come back as
-    such only where ``schema`` is given, which puts their types beside the file (``FILE.features``, as JSONL has too).
+    such only where ``schema`` is given, which puts their types beside the file (``.FILE.features``, as JSONL has too).
 
     Args:
         examples: what to write.

@@ -95,7 +95,7 @@ def test_what_is_written_is_read(name: str, kind: str, data: st.DataObject, tmp_
     for example in again:
         for span in example.spans:
             assert example.text_of(span) == example.fields["text"][span.start : span.end] != ""
-    assert not [entry for entry in tmp_path.iterdir() if entry.name.startswith(".")]  # nothing temporary is left
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 @pytest.mark.parametrize("scheme", ["IOB1", "IOB2", "BIOES", "BILOU"])
@@ -222,7 +222,7 @@ def test_labels_are_names_in_text_files_and_their_types_stand_beside(tmp_path: P
     write_examples([Example("1", {"text": "a"}, (), {"label": "yes"})], tmp_path / "a.jsonl", "text-classification",
                    schema=schema)  # fmt: skip
     assert json.loads((tmp_path / "a.jsonl").read_text())["label"] == "yes"
-    beside = json.loads((tmp_path / "a.jsonl.features").read_text())
+    beside = json.loads((tmp_path / ".a.jsonl.features").read_text())
     assert beside["label"]["names"] == ["no", "yes"]
     report = ReadReport()
     list(read_examples(tmp_path / "a.jsonl", "text-classification", report=report))
