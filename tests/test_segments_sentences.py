@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from spanferry.translation.sentences import abbreviations, sentence_ends
+from spanferry.translation.sentences import abbreviations, sentence_starts
 
 # Written for this test; "|" marks where a sentence must begin.
 SENTENCES = {
@@ -60,7 +60,7 @@ SENTENCES = {
 )
 def test_sentences_begin_where_a_reader_says(language: str, marked: str) -> None:
     line = marked.replace("|", "")
-    found = [line[a:b] for a, b in _pairs(line, sentence_ends(line, language))]
+    found = [line[a:b] for a, b in _pairs(line, sentence_starts(line, language))]
     assert found == marked.split("|")
 
 
@@ -69,27 +69,27 @@ def test_a_library_is_asked_only_about_doubtful_stops(monkeypatch: pytest.Monkey
     monkeypatch.setattr(
         "spanferry.translation.sentences._library_says", lambda window, start, subtag: bool(asked.append(window))
     )
-    sentence_ends("The house is old. The garden is new! Is it? Yes.", "eng_Latn")
+    sentence_starts("The house is old. The garden is new! Is it? Yes.", "eng_Latn")
     assert asked == []
-    sentence_ends("The house is old. See Fig. A there.", "eng_Latn")
+    sentence_starts("The house is old. See Fig. A there.", "eng_Latn")
     assert asked == ["See Fig. A there."]
 
 
 def test_a_doubtful_stop_far_into_a_line_is_judged_by_its_surroundings() -> None:
     line = "word " * 3000 + "said Dr. Brown. " + "Word " * 3000
-    assert [line[at : at + 4] for at in sentence_ends(line, "eng_Latn")] == ["Word"]
+    assert [line[at : at + 4] for at in sentence_starts(line, "eng_Latn")] == ["Word"]
 
 
 def test_a_language_no_library_knows_has_no_abbreviations_but_has_sentences() -> None:
     assert abbreviations("ewe_Latn") == frozenset()
-    assert sentence_ends("Woezɔ. Aleke? B. Doe le afi sia.", "ewe_Latn") == [7, 14]
+    assert sentence_starts("Woezɔ. Aleke? B. Doe le afi sia.", "ewe_Latn") == [7, 14]
 
 
 @pytest.mark.parametrize("unit", [".", "!?", "...", "(", '"', "`", "a.b.", "。", "a-", "\u3000。"])
 def test_a_long_run_of_anything_takes_no_time(unit: str) -> None:
     # Quadratic expressions would run for minutes on this, and the suite would not end.
     line = (unit * 100_000)[:100_000] + " End."
-    assert all(0 < at < len(line) for at in sentence_ends(line, "eng_Latn"))
+    assert all(0 < at < len(line) for at in sentence_starts(line, "eng_Latn"))
 
 
 ALPHABET = " \u3000.!?…。！।;:,\"'“”„«»「」()[]{}`*_aAbB1é中の한😀\u0301"
@@ -99,7 +99,7 @@ ALPHABET = " \u3000.!?…。！।;:,\"'“”„«»「」()[]{}`*_aAbB1é中�
 @given(st.text(ALPHABET, max_size=60), st.sampled_from(sorted(SENTENCES)))
 def test_offsets_are_sorted_and_inside(line: str, language: str) -> None:
     line = line.strip()
-    starts = sentence_ends(line, language)
+    starts = sentence_starts(line, language)
     assert starts == sorted(set(starts))
     assert all(0 < at < len(line) and not line[at].isspace() for at in starts)
 

@@ -16,7 +16,7 @@ import regex
 
 from spanferry.data.errors import DataError
 from spanferry.translation.base import Translation
-from spanferry.translation.sentences import sentence_ends
+from spanferry.translation.sentences import sentence_starts
 
 Range = tuple[int, int]
 """Half-open range of Unicode code points in a text."""
@@ -61,7 +61,7 @@ def _in_line(text: str, start: int, end: int, language: str, sentences: bool) ->
         return []
     if not sentences:
         return [(start, start + len(line))]
-    starts = [0, *sentence_ends(line, language), len(line)]
+    starts = [0, *sentence_starts(line, language), len(line)]
     return [(start + a, start + a + len(line[a:b].rstrip())) for a, b in pairwise(starts)]
 
 
