@@ -122,17 +122,33 @@ def _translator(config: BuildConfig) -> Translator:
 
 
 def _projector(config: BuildConfig, translator: Translator) -> Projector:
-    from spanferry.alignment.registry import ALIGNERS, load_aligner
+    from spanferry.alignment.registry import load_aligner
     from spanferry.projection.registry import PROJECTORS, load_projector
 
     chosen = config.projection
     settings = dict(chosen.settings)
     if "aligner" in inspect.signature(PROJECTORS.load(chosen.method)).parameters:
-        offered = {"translator": translator, **_placement(config)}
-        takes = inspect.signature(ALIGNERS.load(chosen.aligner)).parameters
-        fitting = {name: value for name, value in offered.items() if name in takes}
-        settings["aligner"] = load_aligner(chosen.aligner, **fitting | chosen.aligner_settings)
+        settings["aligner"] = load_aligner(
+            chosen.aligner, **_aligner_defaults(config, translator) | chosen.aligner_settings
+        )
     return load_projector(chosen.method, **settings)
+
+
+def _aligner_defaults(config: BuildConfig, translator: Translator) -> dict[str, Any]:
+    """Return what an aligner gets unless its own settings say otherwise: the device, and the model that translated."""
+    from spanferry.alignment.registry import ALIGNERS
+    from spanferry.translation.convert import resolve_device
+    from spanferry.translation.registry import TRANSLATORS
+
+    defaults: dict[str, Any] = {}
+    if "device" in inspect.signature(ALIGNERS.load(config.projection.aligner)).parameters:
+        defaults["device"] = resolve_device(_placement(config)["device"])
+    if config.translation.model not in TRANSLATORS.names():
+        if config.projection.aligner == "attention":
+            defaults["model"] = translator
+        elif config.projection.aligner == "mt-encoder":
+            defaults["model"] = config.translation.model
+    return defaults
 
 
 def _memory(setting: str | bool) -> TranslationMemory | None:

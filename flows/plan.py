@@ -178,7 +178,5 @@ def print_rehearsal(rehearsal: Rehearsal, *, as_json: bool = False) -> None:
         table.add_row(each.language, *(f"{number:,}" for number in numbers), expected)
     console.print(table)
     total = sum(each.seconds or 0.0 for each in rehearsal.languages)
-    console.print(
-        "sentences: different ones that need a model; known: in the translation memory; new: for the model"
-    )
+    console.print("sentences: different ones that need a model; known: in the translation memory; new: for the model")
     console.print(f"expected time: {duration(total)} on this machine, by a sample that was done for real")

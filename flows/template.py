@@ -50,7 +50,8 @@ def _lines(model: type[BaseModel], values: dict[str, Any], indent: str) -> Itera
             yield f"# {meaning}"
         if nested is not None:
             yield f"{off}{indent}{name}:"
-            yield from (f"{off}{line}" for line in _lines(nested, values.get(name, {}), indent + "  "))
+            inside = values[name] if set_here else nested().model_dump()
+            yield from (f"{off}{line}" for line in _lines(nested, inside, indent + "  "))
         else:
             value = values[name] if set_here else info.get_default(call_default_factory=True)
             comment = f"  # {meaning}" if indent and meaning else ""

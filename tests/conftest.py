@@ -69,13 +69,16 @@ def model_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def build_settings(tmp_path: Path) -> dict[str, Any]:
-    """Settings of a small build that needs no model: words are copied, so that every span can be found again."""
+    """Settings of a small build that needs no model: most words are copied, and some that the aligner cannot link."""
     return {
         "task": "ner",
         "source": {"path": str(ROOT / "data" / "samples" / "entities.en.jsonl"), "language": "en"},
         "targets": ["de", "es"],
-        "translation": {"model": "fake", "settings": {"dictionary": {"the": "le", "house": "maison"}}},
-        "projection": {"aligner": "fake", "aligner_settings": {"dictionary": {"the": "le", "house": "maison"}}},
+        "translation": {
+            "model": "fake",
+            "settings": {"dictionary": {"the": "le", "Porto": "Oporto", "Clara": "Klara"}},
+        },
+        "projection": {"aligner": "fake", "aligner_settings": {"dictionary": {"the": "le"}}},
         "run": {"memory": str(tmp_path / "memory.sqlite"), "shard_rows": 50},
         "limit": 120,
         "output": str(tmp_path / "out"),
@@ -92,3 +95,29 @@ def published() -> Callable[[Path], dict[str, bytes]]:
         return {name: path.read_bytes() for name, path in names.items() if not name.startswith(".spanferry/")}
 
     return read
+
+
+# Alignment: encoders with real tokenizers and random weights, built once a session.
+
+
+@pytest.fixture(scope="session")
+def simalign_ratio() -> ModuleType:
+    """The benchmark `benchmarks/simalign_ratio.py`: it builds encoders, and has sentence pairs of the samples."""
+    spec = importlib.util.spec_from_file_location("spanferry_simalign_ratio", ROOT / "benchmarks" / "simalign_ratio.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(simalign_ratio: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the folder of a small encoder of four layers: `bert` (WordPiece) or `xlmr` (Unigram)."""
+    base = tmp_path_factory.mktemp("encoders")
+
+    @cache
+    def folder(kind: str) -> Path:
+        built: Path = simalign_ratio.build_encoder(kind, base / kind, layers=4, width=64)
+        return built
+
+    return folder

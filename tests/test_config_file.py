@@ -49,9 +49,21 @@ def test_a_good_file_is_read(write: Any) -> None:
 @pytest.mark.parametrize(
     ("line", "replacement", "message"),
     [
-        ("  beam_size: 2", "  beem_size: 2", r"demo\.yaml:8: translation\.beem_size: unknown key; did you mean 'beam_size'"),
-        ("  beam_size: 2", "  beam_size: two", r"demo\.yaml:8: translation\.beam_size: found 'two', expected a valid int"),
-        ("  beam_size: 2", "  beam_size: 0", r"demo\.yaml:8: translation\.beam_size: found 0, .*greater than or equal to 1"),
+        (
+            "  beam_size: 2",
+            "  beem_size: 2",
+            r"demo\.yaml:8: translation\.beem_size: unknown key; did you mean 'beam_size'",
+        ),
+        (
+            "  beam_size: 2",
+            "  beam_size: two",
+            r"demo\.yaml:8: translation\.beam_size: found 'two', expected a valid int",
+        ),
+        (
+            "  beam_size: 2",
+            "  beam_size: 0",
+            r"demo\.yaml:8: translation\.beam_size: found 0, .*greater than or equal to 1",
+        ),
         ("task: ner", "task: nre", r"demo\.yaml:1: task: unknown task 'nre'; did you mean 'ner'"),
         ("task: ner", "tsak: ner", r"demo\.yaml:1: tsak: unknown key; did you mean 'task'"),
         ("task: ner", "", r"demo\.yaml: task: missing \(shape of the data"),
@@ -63,9 +75,21 @@ def test_a_good_file_is_read(write: Any) -> None:
         ("targets: [de, es]", "targets: [de, en]", r"target 'en' \(English\) is already the source language"),
         ("targets: [de, es]", "targets: de", r"demo\.yaml:5: targets: found 'de', expected a valid list"),
         ("targets: [de, es]", "targets:\n- de\n- 3", r"demo\.yaml:7: targets\.1: found 3, expected a valid string"),
-        ("  aligner: fake", "  aligner: fuke", r"demo\.yaml:10: projection\.aligner: unknown aligner 'fuke'; did you mean"),
-        ("output: out/demo", "filters: {length_rato: {}}\noutput: o", r"demo\.yaml:11: filters: unknown filter 'length_rato'"),
-        ("output: out/demo", "direction: test\noutput: o", r"demo\.yaml:11: direction: found 'test', expected 'translate-train'"),
+        (
+            "  aligner: fake",
+            "  aligner: fuke",
+            r"demo\.yaml:10: projection\.aligner: unknown aligner 'fuke'; did you mean",
+        ),
+        (
+            "output: out/demo",
+            "filters: {length_rato: {}}\noutput: o",
+            r"demo\.yaml:11: filters: unknown filter 'length_rato'",
+        ),
+        (
+            "output: out/demo",
+            "direction: test\noutput: o",
+            r"demo\.yaml:11: direction: found 'test', expected 'translate-train'",
+        ),
         ("output: out/demo", "task: slots\noutput: o", r"demo\.yaml:11: key 'task' stands twice, first in line 1"),
         ("  beam_size: 2", "  beam_size: [", r"demo\.yaml:\d+: not valid YAML"),
         ("  path: train.jsonl", "  path: {my train: a}", r"demo\.yaml:3: source\.path: split 'my train'"),
