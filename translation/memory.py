@@ -96,6 +96,7 @@ class TranslationMemory:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._owner = 0
+        self._inherited: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
         self._scopes: dict[tuple[str, str, str], int] = {}
         with self._repaired():
@@ -169,7 +170,7 @@ class TranslationMemory:
         with self._lock:
             if self._connection is not None and self._owner == os.getpid():
                 self._connection.close()
-            self._connection = None
+                self._connection = None
 
     def __enter__(self) -> Self:
         return self
@@ -186,8 +187,9 @@ class TranslationMemory:
         self.__init__(path)  # type: ignore[misc]
 
     def _connected(self) -> sqlite3.Connection:
-        # A connection must not cross a fork: SQLite's locks belong to the process that took them.
         if self._connection is None or self._owner != os.getpid():
+            # A connection must not cross a fork, not even to be closed: its locks belong to the parent.
+            self._inherited = self._connection
             self._scopes.clear()
             self._opened = _identity(self.path)
             self._connection, self._owner = _open(self.path), os.getpid()
