@@ -51,7 +51,9 @@ def convert_checkpoint(
     try:
         with _no_progress_bars():
             converter.convert(str(output), quantization=quantization, force=True)
-    except (ValueError, RuntimeError, NotImplementedError, KeyError, AttributeError, OSError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # whatever a damaged checkpoint makes transformers, torch or CTranslate2 raise
         raise ModelError(f"{checkpoint.name}: cannot be converted to CTranslate2: {error}") from error
 
 

@@ -17,7 +17,6 @@ from spanferry.data.errors import ModelError
 PlacedTokens = tuple[list[str], list[tuple[int, int]]]
 """Tokens of a text, and where each stands in it: ``text[start:end]``, a leading space included or not."""
 
-
 UNKNOWN = "<unk>"
 
 
@@ -73,9 +72,8 @@ class FastSubwords:
     encode_target = encode
 
     def encode_with_offsets(self, texts: Sequence[str], *, target: bool = False) -> list[PlacedTokens]:
-        token = self.vocabulary
         encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
-        return [([token[number] for number in encoding.ids], encoding.offsets) for encoding in encodings]
+        return [(self._tokens(encoding.ids), encoding.offsets) for encoding in encodings]
 
     def decode(self, tokens: Sequence[Sequence[str]]) -> list[str]:
         ids = self._ids
