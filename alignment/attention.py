@@ -67,8 +67,9 @@ class AttentionAligner:
         if not 0.0 <= threshold < 1.0:
             raise ConfigError(f"threshold {threshold}, expected 0 <= threshold < 1")
         self._method, self._threshold, self._batch_tokens = method, threshold, batch_tokens
-        loaded = isinstance(model, CTranslate2Translator)
-        self._translator = model if loaded else load_ctranslate2(model, device=device)
+        if not isinstance(model, CTranslate2Translator):
+            model = load_ctranslate2(model, device=device)
+        self._translator = model
 
     @property
     def fingerprint(self) -> str:

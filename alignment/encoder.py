@@ -177,7 +177,7 @@ def _pack(texts: Sequence[SplitText], vectors: torch.Tensor, lengths: np.ndarray
 def _layers(model: Any, count: int) -> Any:
     """The model's stack of layers; None where it keeps them in another form (XLM keeps parallel lists of parts)."""
     for module in model.modules():
-        parts = module if isinstance(module, torch.nn.ModuleList) else ()
+        parts = list(module) if isinstance(module, torch.nn.ModuleList) else []
         if len(parts) == count > 0 and type(parts[0]).__name__.endswith(("Layer", "Block")):
-            return parts
+            return module
     return None
