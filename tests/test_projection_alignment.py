@@ -107,7 +107,14 @@ def test_scores_of_links_count() -> None:
     links = [Link(0, 0, 0.2), Link(0, 2, 0.9)]
     [weak_form] = project_links(text, here.tokens, there.tokens, links, AlignmentSettings(form="min-max", max_gap=0))
     assert weak_form.target == Span(8, 12, "X")
-    assert weak_form.score == pytest.approx(0.9 / 1.1, abs=1e-6)
+    # 0.9 of 1.1 in links lead there, and the strongest of them has 0.9.
+    assert weak_form.score == pytest.approx(0.9 / 1.1 * 0.9, abs=1e-6)
+
+
+def test_a_span_that_is_rendered_in_part_scores_less() -> None:
+    projections, words = project("a b c d", "p q", [(0, 4, "X")], "0-0 1-1")
+    assert words == ["p q"]
+    assert projections[0].score == projections[0].source_coverage == 0.5
 
 
 def test_score_of_the_candidate_form_is_the_f1_of_its_links() -> None:
