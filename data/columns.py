@@ -30,7 +30,9 @@ def as_text(value: Any, column: str) -> str:
 
 
 def as_label(value: Any, column: str, names: Sequence[str] | None) -> str | int | float | None:
-    """Return an example-level label, a number as its name where the names are known; -1 and null are "no gold".
+    """Return an example-level label, a number as its name where the names are known.
+
+    Null, an empty text and, among numbers with names, -1 say that there is no gold label: None.
 
     >>> as_label(2, "label", ["entailment", "neutral", "contradiction"])
     'contradiction'
@@ -42,7 +44,7 @@ def as_label(value: Any, column: str, names: Sequence[str] | None) -> str | int 
         return None if value == -1 else _name(value, column, names)
     if value is not None and not isinstance(value, str | int | float):
         raise DataError(f"column {column!r} is {_short(value)}: expected one label (text or a number)")
-    return value
+    return None if value == "" else value
 
 
 def as_strings(value: Any, column: str) -> list[str]:
@@ -123,7 +125,9 @@ def _span(item: Any, where: str, text: str, field: str, names: Sequence[str] | N
     label: Any
     start = end = label = surface = None
     if isinstance(item, Mapping):
-        start, end, label = (next((item[key] for key in keys if key in item), None) for keys in (_START, _END, _LABEL))
+        start, end, label = item.get("start"), item.get("end"), item.get("label")
+        if start is None or end is None or label is None:  # not the usual names
+            start, end, label = (_first(item, keys) for keys in (_START, _END, _LABEL))
         surface = item.get("text")
     elif isinstance(item, Sequence) and not isinstance(item, str) and len(item) == 3:
         start, end, label = item
@@ -143,6 +147,10 @@ def _span(item: Any, where: str, text: str, field: str, names: Sequence[str] | N
             hint="offsets count characters (code points), not bytes or UTF-16 units, and the end is exclusive",
         )
     return span
+
+
+def _first(item: Mapping[str, Any], keys: Sequence[str]) -> Any:
+    return next((item[key] for key in keys if key in item), None)
 
 
 def _transposed(value: Mapping[str, Any], column: str) -> list[dict[str, Any]]:

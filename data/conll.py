@@ -87,6 +87,9 @@ def read_conll(
     Raises:
         DataError: no column holds tags; or ``columns`` names one that is not there.
     """
+    if unknown := set(columns or ()) - {"tokens", "tags", *labels}:
+        known = ", ".join(("tokens", "tags", *labels))
+        raise ConfigError(f"columns: {unknown.pop()} cannot be a numbered column of CoNLL: expected one of {known}")
     blocks = _blocks(path, encoding)
     head = list(islice(blocks, _PEEK))
     layout = _guess(head, columns or {}, separator, labels, labelled=labelled, path=path)
@@ -114,7 +117,7 @@ class _Block:
 def _blocks(path: Path, encoding: str) -> Iterator[_Block]:
     block = _Block()
     for line in read_lines(path, encoding):
-        if _DOCSTART.match(line.text):
+        if line.text.startswith("-DOCSTART-") and _DOCSTART.match(line.text):
             if block.lines:
                 yield block
                 block = _Block()

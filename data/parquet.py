@@ -115,7 +115,9 @@ class TableTypes:
         declared = set(self.features)
         columns = dict.fromkeys([*self.schema.names, *(name for row in rows for name in row)])
         for name in columns:
-            values = [self._numbered(name, row.get(name)) for row in rows]
+            values = [row.get(name) for row in rows]
+            if name in self._numbers or f"{name}.label" in self._numbers:
+                values = [self._numbered(name, value) for value in values]
             try:
                 arrays[name] = pa.array(values, type=self.schema.field(name).type if name in declared else None)
             except (pa.ArrowException, OverflowError) as error:
@@ -152,18 +154,16 @@ class TableTypes:
         return Features({**found, **self.features})
 
     def _numbered(self, name: str, value: Any) -> Any:
-        """Return labels as their numbers, where names are declared."""
-        if name in self._numbers and value is not None:
-            numbers = self._numbers[name]
-            return (
-                [_number(item, numbers, name) for item in value]
-                if isinstance(value, list)
-                else _number(value, numbers, name)
-            )
-        if name == "spans" and "spans.label" in self._numbers:
-            numbers = self._numbers["spans.label"]
+        """Return a cell with its labels as their numbers: one label, a list of them, or a list of spans."""
+        if value is None:
+            return None
+        if name not in self._numbers:
+            numbers = self._numbers[f"{name}.label"]
             return [{**span, "label": _number(span["label"], numbers, name)} for span in value]
-        return value
+        numbers = self._numbers[name]
+        if isinstance(value, list):
+            return [_number(label, numbers, name) for label in value]
+        return _number(value, numbers, name)
 
 
 def _number(label: Any, numbers: Mapping[str, int], column: str) -> int:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from spanferry.data.errors import ConfigError, DataError
 
-_UTF16_OR_32: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(slots=True)
@@ -66,15 +66,14 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[Line]:
     offset = 0
     with path.open("rb") as file:
         for number, raw in enumerate(file, 1):
-            line = raw
-            if number == 1 and line.startswith(codecs.BOM_UTF8):
-                line = line[len(codecs.BOM_UTF8) :]
-            line = line.removesuffix(b"\n").removesuffix(b"\r")
             end = "\r\n" if raw.endswith(b"\r\n") else "\n"
+            line = raw[: -len(end)] if raw.endswith(b"\n") else raw  # the last line may have no break
+            mark = len(codecs.BOM_UTF8) if number == 1 and line.startswith(codecs.BOM_UTF8) else 0
+            line = line[mark:]
             try:
                 yield Line(number, line.decode(encoding), end)
             except UnicodeDecodeError as error:
-                at = offset + error.start + len(raw) - len(raw.removeprefix(codecs.BOM_UTF8))
+                at = offset + mark + error.start
                 problem = f"byte 0x{line[error.start]:02x} at offset {at} of the file is not {encoding}"
                 undecoded = line.decode(encoding, "surrogateescape")
                 yield Line(number, undecoded, end, DataError(problem, hint=_encoding_hint(line, number)))
@@ -94,7 +93,7 @@ def _read_wide_lines(path: Path, encoding: str) -> Iterator[Line]:
 
 def _encoding_hint(line: bytes, number: int) -> str:
     """Return what to try instead, from the bytes of the first line that is not in the encoding asked for."""
-    if (number == 1 and line.startswith(_UTF16_OR_32)) or b"\0" in line:
+    if (number == 1 and line.startswith(_UTF16)) or b"\0" in line:
         return "the file looks like UTF-16: set encoding: utf-16"
     for name in ("utf-8", "cp1252"):
         try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from spanferry.data.errors import DataError
+from spanferry.data.errors import ConfigError, DataError
 from spanferry.data.example import Example, Span
 from spanferry.data.formats import ReadReport, read_examples, write_examples
 from spanferry.data.schema import Schema
@@ -100,6 +100,8 @@ def test_columns_in_any_order(tmp_path: Path) -> None:
         read(tmp_path, text, columns={"tags": 3})
     with pytest.raises(DataError, match=r"a.conll:1: no column holds tags .* in 'a b'.*columns: \{tokens: 0"):
         read(tmp_path, "a b\nc d\n")
+    with pytest.raises(ConfigError, match=r"columns: id cannot be a numbered column.*tokens, tags"):
+        read(tmp_path, text, columns={"id": 1})
     assert read(tmp_path, "a\nb\n", labelled=False)[0].fields == {"text": "a b"}
 
 

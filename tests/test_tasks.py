@@ -247,6 +247,13 @@ def test_label_numbers_out_of_range_are_refused() -> None:
         get_task("text-classification").to_example({"text": "a", "label": [1]})
 
 
+def test_no_gold_label_is_none_and_an_empty_cell_says_so() -> None:
+    task = get_task("text-classification")
+    for value in (None, ""):
+        assert task.to_example({"text": "a", "label": value}).labels == {"label": None}
+    assert task.to_example({"text": "a", "label": -1}).labels == {"label": -1}  # a score, for all we know
+
+
 def test_columns_can_be_named_and_put_aside() -> None:
     row = {"id": 9, "body": "Zoë", "text": "not this", "ents": [[0, 3, "PER"]]}
     reading = Reading(columns={"text": "body", "spans": "ents", "id": None})
