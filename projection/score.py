@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from spanferry.projection.registry import load_projector, projector_settings
 from spanferry.translation.languages import get_language
 
 PairBy = Literal["auto", "order", "id"]
+
+_TAG = re.compile(r"O|[BIESLU]-\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ def score_files(
             aligner; links count the data's own tokens, or words between white space where it has none.
         method, settings: projector and its settings, see `spanferry.projection.registry`.
         aligner, aligner_settings: where links come from without ``alignments``, for methods that need them.
-        task, format: how to read the files.
+        task, format: how to read the files; without a format the suffix tells, and for ``.tsv`` the first line.
         lang_source, lang_target: any code that `spanferry.translation.languages` understands; the target's may be left
             out with ``alignments``.
         pair_by: ``"order"``, ``"id"``, or ``"auto"``: by id where both files bring ids of their own, else by order.
@@ -146,8 +149,8 @@ def _with_aligner(aligner: Aligner | None) -> dict[str, Aligner]:
 def _read_pairs(
     source: str | Path, target: str | Path, task: str, format: str | None, pair_by: PairBy
 ) -> list[tuple[Example, Example]]:
-    here = list(read_examples(source, task, format=format))
-    there = list(read_examples(target, task, format=format))
+    here = list(read_examples(source, task, format=format or _guess_format(source)))
+    there = list(read_examples(target, task, format=format or _guess_format(target)))
     if pair_by == "id" or (pair_by == "auto" and here and there and _own_ids(here) and _own_ids(there)):
         by_id = {example.id: example for example in there}
         only = [example.id for example in here if example.id not in by_id]
@@ -166,6 +169,17 @@ def _read_pairs(
             path=target,
         )
     return list(zip(here, there, strict=True))
+
+
+def _guess_format(path: str | Path) -> str | None:
+    """Tell CoNLL columns in a ``.tsv`` or ``.txt`` file, as gold data often has them, from a table with a header."""
+    path = Path(path)
+    if path.suffix.lower() not in {".tsv", ".txt"} or not path.is_file():
+        return None
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        first = lines.readline()
+    cells = first.rstrip("\n").split("\t" if "\t" in first else None)
+    return "conll" if any(_TAG.fullmatch(cell) for cell in cells[1:]) else None
 
 
 def _own_ids(examples: Sequence[Example]) -> bool:

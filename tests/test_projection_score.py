@@ -36,6 +36,12 @@ def test_given_links_need_no_model_and_no_language(files: tuple[Path, Path, Path
     assert "en.conll@" in result.signature
 
 
+def test_columns_in_a_tsv_file_are_no_table(files: tuple[Path, Path, Path], tmp_path: Path) -> None:
+    source, target, links = files
+    renamed = source.rename(tmp_path / "en.tsv"), target.rename(tmp_path / "es.tsv")
+    assert score_files([renamed[0]], [renamed[1]], alignments=[links]).scores.exact.f1 == 100.0
+
+
 def test_lost_spans_are_counted_with_their_reason(files: tuple[Path, Path, Path]) -> None:
     source, target, links = files
     links.write_text("0-0\n0-0 1-1 2-2\n", encoding="utf-8")
@@ -164,7 +170,6 @@ def test_opinion_targets_reach_the_goal(eval_dir: Path, language: str, aligner: 
         [folder / f"en.{split}.tsv" for split in ("train", "test")],
         [folder / f"{language}.gold.{split}.tsv" for split in ("train", "test")],
         alignments=[folder / f"en-{language}.{aligner}.{split}.talp" for split in ("train", "test")],
-        format="conll",
         lang_target=language,
     )
     assert result.examples == 2676
