@@ -168,8 +168,10 @@ def _is_unpaired_closer(mark: str, before: str, last: bool) -> bool:
 
 def _attaches_left(token: str, before: str) -> bool:
     if token[:1] in "'’nN" and _CLITIC.fullmatch(token):
-        return before[-1:].isalpha() or before[-1:] == "."
+        return before[-1:].isalnum() or before[-1:] == "."
     if len(token) > 1 and token[0] in ":;":  # an emoticon
+        return False
+    if token[:1] in ".…" and before == ",":  # an omission in a list
         return False
     return bool(token) and all(character in _LEFT for character in token)
 

@@ -17,7 +17,7 @@ from spanferry.data.example import Example
 from spanferry.data.hf import read_datasets
 from spanferry.data.identity import Identities
 from spanferry.data.parquet import Names, names_in, parquet_names, read_parquet
-from spanferry.data.records import Record
+from spanferry.data.records import Record, has_surrogate
 from spanferry.data.rows import read_csv, read_jsonl
 from spanferry.data.schema import Schema, SchemaCollector
 from spanferry.data.sidecar import read_features
@@ -243,26 +243,29 @@ def _rejects_file(path: Path) -> Iterator[Callable[[DataError, Any], None]]:
     """Open the file of bad rows; where there are none in the end, there is no file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     count = 0
-    # Bytes that could not be decoded are kept visibly: \udcff for byte 0xff.
-    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
 
-        def reject(problem: DataError, raw: Any) -> None:
-            nonlocal count
-            count += 1
-            entry = {
-                "source": str(problem.path),
-                "line": problem.line,
-                "row": problem.row,
-                "problem": problem.problem,
-                "hint": problem.hint,
-                "raw": raw,
-            }
-            file.write(json.dumps(entry, ensure_ascii=False, default=str) + "\n")
-            file.flush()
+            def reject(problem: DataError, raw: Any) -> None:
+                nonlocal count
+                count += 1
+                entry = {
+                    "source": str(problem.path),
+                    "line": problem.line,
+                    "row": problem.row,
+                    "problem": problem.problem,
+                    "hint": problem.hint,
+                    "raw": raw,
+                }
+                line = json.dumps(entry, ensure_ascii=False, default=str)
+                # A byte that could not be decoded is half a surrogate pair here, and stands as an escape (0xff: udcff).
+                file.write((json.dumps(entry, default=str) if has_surrogate(line) else line) + "\n")
+                file.flush()
 
-        yield reject
-    if not count:
-        path.unlink()
+            yield reject
+    finally:
+        if not count:
+            path.unlink(missing_ok=True)
 
 
 def _empty(source: str | Path) -> DataError:

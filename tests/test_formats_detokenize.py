@@ -52,6 +52,8 @@ def test_tokens_are_found_again_in_their_text(words: list[str]) -> None:
         "東京 で Hong Kong の 人 | 東京でHong Kongの人",
         "ผม รัก ไทย 2008 ABC | ผมรักไทย 2008 ABC",
         "나는 서울 에 산다 . | 나는 서울 에 산다.",
+        "the 1990 's : a , b , ... , z | the 1990's: a, b, ..., z",
+        "C' est « bon » ; n' est - ce pas ? | C'est «bon»; n'est - ce pas?",
         "a well - known / old dash | a well - known / old dash",
     ],
 )

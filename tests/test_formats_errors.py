@@ -140,6 +140,15 @@ def test_nothing_bad_leaves_no_file_of_rejects(tmp_path: Path) -> None:
     assert not rejects.exists()
 
 
+def test_whoever_stops_early_leaves_no_empty_file_of_rejects(tmp_path: Path) -> None:
+    path, rejects = tmp_path / "a.jsonl", tmp_path / "r.jsonl"
+    path.write_bytes(lines(GOOD, {**GOOD, "id": "2"}))
+    examples = read_examples(path, "ner", on_error="skip", rejects=rejects)
+    next(examples)
+    examples.close()  # type: ignore[attr-defined]  # it is a generator
+    assert not rejects.exists()
+
+
 def test_a_source_of_bad_rows_only_is_an_error_all_the_same(tmp_path: Path) -> None:
     path, rejects = tmp_path / "a.jsonl", tmp_path / "r.jsonl"
     path.write_bytes(lines({"sentense": "a"}, {"sentense": "b"}))
