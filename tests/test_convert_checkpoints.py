@@ -215,3 +215,45 @@ def test_madlad_ships_its_embedding_as_the_decoders(copy: Callable[..., Path], t
     expected = logits.log_softmax(-1).gather(1, labels[0][:, None])[:, 0].tolist()
     (score,) = ours.score([source], [target], source="eng_Latn", target="deu_Latn")
     assert score == pytest.approx(expected, abs=2e-4)
+
+
+def test_a_hub_model_is_downloaded_without_its_pickles(
+    copy: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    remote = copy("nllb")
+    (remote / "pytorch_model.bin").write_bytes(b"a pickle")
+    (remote / "modeling.py").write_text("raise SystemExit", encoding="utf-8")
+    asked: list[tuple[str, str | None]] = []
+
+    def snapshot(repository: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((repository, revision))
+        folder = tmp_path / "snapshots" / "0123abcd"
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in remote.iterdir():
+            if any(file.match(pattern) for pattern in allow_patterns):
+                shutil.copy(file, folder)
+        return str(folder)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    model = ensure_converted("someone/nllb-tiny", revision="v1", device="cpu", cache_dir=tmp_path / "cache")
+    assert (model.model, model.revision) == ("someone/nllb-tiny", "0123abcd")
+    assert asked == [("someone/nllb-tiny", "v1")]
+    found = {file.name for file in (tmp_path / "snapshots" / "0123abcd").iterdir()}
+    assert "model.safetensors" in found
+    assert not {"pytorch_model.bin", "modeling.py"} & found
+
+
+def test_a_hub_model_that_cannot_be_reached_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    def offline(*args: object, **options: object) -> str:
+        raise LocalEntryNotFoundError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(
+        ModelError, match=r"someone/none at revision v2: not a folder here, and the hub did not give it"
+    ):
+        ensure_converted("someone/none", revision="v2", device="cpu", cache_dir=tmp_path)

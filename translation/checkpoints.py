@@ -18,6 +18,7 @@ from pathlib import Path
 
 from spanferry.data.errors import ModelError
 from spanferry.translation.families import TOKENIZER_FILES
+from spanferry.translation.subwords import read_json
 
 BUNDLED = Path(__file__).with_name("bundled")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -128,10 +129,10 @@ def _weights(folder: Path, single: str) -> tuple[str, ...]:
     index = folder / f"{single}.index.json"
     if not index.is_file():
         return ()
-    parts = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    parts = sorted(set(read_json(index).get("weight_map", {}).values()))
     missing = [part for part in parts if not (folder / part).is_file()]
-    if missing:
-        raise ModelError(f"{index}: names parts that are not there: {', '.join(missing)}")
+    if missing or not parts:
+        raise ModelError(f"{index}: names parts that are not there: {', '.join(missing) or 'none at all'}")
     return (index.name, *parts)
 
 

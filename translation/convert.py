@@ -85,12 +85,12 @@ def ensure_converted(
     """
     checkpoint = find_checkpoint(model, revision=revision, allow_pickle=allow_pickle)
     cache = cache_folder(cache_dir)
-    if checkpoint.converted:
-        return _accept(checkpoint, cache)
-    quantization = choose_quantization(device) if quantization == "auto" else quantization
-    if quantization not in QUANTIZATIONS:
-        raise ConfigError(f"unknown quantization {quantization!r}: {did_you_mean(quantization, QUANTIZATIONS)}")
     try:
+        if checkpoint.converted:
+            return _accept(checkpoint, cache)
+        quantization = choose_quantization(device) if quantization == "auto" else quantization
+        if quantization not in QUANTIZATIONS:
+            raise ConfigError(f"unknown quantization {quantization!r}: {did_you_mean(quantization, QUANTIZATIONS)}")
         sum_ = checksum(checkpoint, cache / "checksums")
         final = cache / "ct2" / f"{checkpoint.folder.name[:40]}-{sum_[:16]}-{quantization}-v{_FORMAT}"
         if (final / _RECORD).is_file():
@@ -181,7 +181,8 @@ def _convert(checkpoint: Checkpoint, draft: Path, sum_: str, quantization: str) 
 
 def _read_record(folder: Path) -> ConvertedModel:
     content = read_json(folder / _RECORD)
-    content.pop("format", None)
+    if content.pop("format", None) != _FORMAT:
+        raise ModelError(f"{folder / _RECORD}: written by another version of spanferry. Convert the original again")
     content["alignment_heads"] = tuple(content["alignment_heads"])
     return ConvertedModel(path=folder, **content)
 
@@ -214,7 +215,7 @@ def _alignment(folder: Path, config: dict[str, Any]) -> tuple[int | None, tuple[
         return None, ()
     heads = ours.get("alignment_heads", [0])
     layer, heads = ours["alignment_layer"], tuple([heads] if isinstance(heads, int) else heads)
-    layers, count = config["decoder_layers"], config["decoder_attention_heads"]
+    layers, count = config.get("decoder_layers", 0), config.get("decoder_attention_heads", 0)
     if not 0 <= layer < layers or not heads or not all(0 <= head < count for head in heads):
         raise ModelError(
             f"{folder / 'config.json'}: spanferry.alignment_layer {layer} and alignment_heads {list(heads)} do not fit "

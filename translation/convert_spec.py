@@ -46,6 +46,8 @@ def convert_checkpoint(
     Raises:
         ModelError: CTranslate2 or transformers refuse the checkpoint.
     """
+    if "vocab_size" not in config:
+        raise ModelError(f"{checkpoint.folder / 'config.json'}: no vocab_size")
     vocabulary = _Vocabulary(tokenizer, int(config["vocab_size"]), config.get("decoder_start_token_id"))
     converter = _Converter(checkpoint, vocabulary, alignment)
     try:

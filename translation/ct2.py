@@ -155,11 +155,23 @@ class CTranslate2Translator:
         skip = len(self.tokenizer.target_prefix(target))
         self._check_length(sources, source_tokens, extra)
         self._check_length(targets, target_tokens, skip)
+        return self.score_tokens(source_tokens, target_tokens, skip=skip)
+
+    def score_tokens(
+        self, sources: Sequence[Sequence[str]], targets: Sequence[Sequence[str]], *, skip: int
+    ) -> list[list[float]]:
+        """Return log P of the tokens of each target after the first `skip`, and of the end token.
+
+        Args:
+            sources: tokens as the encoder reads them.
+            targets: tokens as the decoder writes them, the language token included, without the end token.
+            skip: tokens at the beginning of each target that are given, not scored.
+        """
 
         def submit(chunk: list[int]) -> list[Any]:
             results: list[Any] = self.engine.score_batch(
-                [source_tokens[number] for number in chunk],
-                [target_tokens[number] for number in chunk],
+                [sources[number] for number in chunk],
+                [targets[number] for number in chunk],
                 max_input_length=0,
                 offset=skip,
                 asynchronous=True,
@@ -167,10 +179,10 @@ class CTranslate2Translator:
             return results
 
         def size(number: int) -> int:
-            return len(source_tokens[number]) + len(target_tokens[number])
+            return len(sources[number]) + len(targets[number])
 
-        scores: list[list[float]] = [[] for _ in source_tokens]
-        order = sorted(range(len(source_tokens)), key=lambda number: -size(number))
+        scores: list[list[float]] = [[] for _ in sources]
+        order = sorted(range(len(sources)), key=lambda number: -size(number))
         for chunk, results in self._compute(_chunks(order, size, self._batch_tokens), size, submit):
             for number, result in zip(chunk, results, strict=True):
                 scores[number] = list(result.log_probs)

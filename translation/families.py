@@ -273,7 +273,10 @@ def _marian(folder: Path, config: Mapping[str, Any]) -> ModelTokenizer:
         ids=lambda pieces: words,
         special=lambda token: token in _SPECIAL or bool(re.fullmatch(">>.*<<", token)),
     )
-    tokens = _parse_languages(token for token in words if re.fullmatch(">>.*<<", token))
+    own = {f">>{language.opus}<<" for language in all_languages().values()}
+    codes = [token for token in words if re.fullmatch(">>.*<<", token)]
+    # `>>cmn_Hans<<` before `>>zho<<`, where a model has both.
+    tokens = _parse_languages(sorted(codes, key=lambda token: token not in own))
     targets = frozenset(tokens) or _one_language(config.get("target_lang"))
     sources = _one_language(config.get("source_lang"))
     return ModelTokenizer("marian", subwords, tokens, sources, targets, _length_limit(config))
