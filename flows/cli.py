@@ -11,6 +11,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from spanferry.data.errors import ConfigError, SpanferryError
+from spanferry.flows.models_command import models
+from spanferry.flows.score_command import score_command
 
 app = typer.Typer(
     name="spanferry",
@@ -34,7 +36,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summ
 def main() -> None:
     """Run the command line; a user's mistake is one line a mistake on standard error and exit code 2."""
     try:
-        app()
+        app(prog_name="spanferry")
     except SpanferryError as error:
         _fail(error)
 
@@ -127,6 +129,10 @@ def init(
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
     print(f"wrote {path}. Edit it, then: spanferry plan {path}; spanferry build {path}")
+
+
+app.command("score")(score_command)
+app.add_typer(models)
 
 
 @app.command()

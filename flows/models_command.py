@@ -86,3 +86,33 @@ def evaluate(
     else:
         for name, value in result.items():
             print(f"{name:<15} {value}")
+
+
+@models.command()
+def convert(
+    model: Annotated[str, typer.Argument(help="bundled, a folder with a checkpoint, or a hub id.")],
+    quantization: Annotated[
+        str, typer.Option(help="int8, float16, float32, ...; auto chooses by the device.")
+    ] = "auto",
+    revision: Annotated[str | None, typer.Option(help="Commit or tag of a hub model.")] = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda")] = "auto",
+) -> None:
+    """Convert a checkpoint for CTranslate2 into the cache, as a build does on first use; print its folder."""
+    from spanferry.translation.convert import ensure_converted
+
+    print(ensure_converted(model, revision=revision, quantization=quantization, device=device).path)
+
+
+@models.command("list")
+def list_converted() -> None:
+    """List the converted models in the cache: name, family, weights, size and folder."""
+    from spanferry.translation.checkpoints import cache_folder
+
+    folder = cache_folder() / "ct2"
+    records = sorted(folder.glob("*/spanferry.json"))
+    if not records:
+        print(f"no converted model in {folder}; a build converts what it needs, or: spanferry models convert MODEL")
+    for path in records:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        megabytes = sum(file.stat().st_size for file in path.parent.iterdir() if file.is_file()) / 1e6
+        print(f"{record['model']}\t{record['family']}\t{record['quantization']}\t{megabytes:,.0f} MB\t{path.parent}")

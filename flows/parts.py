@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from spanferry.data.errors import ConfigError, did_you_mean
 from spanferry.data.tasks import Task, get_task
 from spanferry.flows.config import BuildConfig
 from spanferry.projection.base import Projection, Projector, TranslatedText
@@ -110,6 +111,10 @@ def _translator(config: BuildConfig) -> Translator:
 
     chosen = config.translation
     if chosen.model in TRANSLATORS.names():  # not a model but a kind of translator, with settings of its own
+        takes = inspect.signature(TRANSLATORS.load(chosen.model)).parameters
+        for name in chosen.settings:
+            if name not in takes:
+                raise ConfigError(f"translation.settings.{name}: unknown setting; {did_you_mean(name, takes)}")
         return load_translator(chosen.model, **chosen.settings)
     decoding = chosen.model_dump(
         include={
