@@ -51,7 +51,7 @@ class _Stage:
     total: int | None
     reused: int
     done: int
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=lambda: time.monotonic())
 
     @property
     def rate(self) -> float:
@@ -75,6 +75,7 @@ class Lines:
 
     def start(self, stage: str, total: int | None, done: int = 0) -> None:
         self._stages[stage] = _Stage(total, done, done)
+        self._last = time.monotonic()
         if total is not None and done < total:
             self.note(f"{stage}: {total:,} rows" + (f", {done:,} of them done before" if done else ""))
 
