@@ -103,11 +103,27 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path, corpus: Path) -> None:
         ({"start_from": "some/model"}, "either `model` .* or `start_from`"),
         ({"model": None}, "either `model` .* or `start_from`"),
         ({"data": []}, "data: "),
+        ({"pivot": True}, "`pivot` needs two corpora"),
     ],
 )
 def test_a_wrong_recipe_says_where(tmp_path: Path, corpus: Path, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         read(tmp_path, settings(corpus, **change))
+
+
+def test_a_corpus_that_does_not_fit_is_named(tmp_path: Path, corpus: Path) -> None:
+    good = settings(corpus)["data"][0]
+    for change, message in (
+        ({"target_language": "Klingon"}, r"data\.0\.target_language: .*Klingon"),
+        ({"target_language": "fra_Latn"}, "`model.languages` lacks fra_Latn"),
+        ({"quotas": {"toy": [{"pairs": 1, "min_words": 9, "max_words": 3}]}}, r"data\.0\.quotas\.toy\.0: .*more than"),
+        ({"quotas": {"toy": [{"pair": 1}]}}, "did you mean 'pairs'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            read(tmp_path, settings(corpus, data=[{**good, **change}]))
+    assert (
+        read(tmp_path, settings(corpus, data=[{**good, "target_language": "de"}])).data[0].target_language == "deu_Latn"
+    )
 
 
 def test_a_recipe_that_is_none(tmp_path: Path) -> None:

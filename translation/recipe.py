@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from spanferry.data.errors import ConfigError, did_you_mean
+from spanferry.data.errors import ConfigError, LanguageError, did_you_mean
+from spanferry.translation.languages import get_language
+
+
+def _flores(code: str) -> str:
+    try:
+        return get_language(code).flores
+    except LanguageError as error:
+        raise ValueError(str(error)) from error
+
+
+Language = Annotated[str, AfterValidator(_flores)]
+"""A language in any form that `get_language` knows; kept as its FLORES-200 code."""
 
 
 class _Settings(BaseModel):
@@ -22,13 +34,19 @@ class QuotaSettings(_Settings):
     min_words: int = Field(default=1, ge=1)
     max_words: int = Field(default=60, ge=1)
 
+    @model_validator(mode="after")
+    def _a_range(self) -> QuotaSettings:
+        if self.min_words > self.max_words:
+            raise ValueError(f"min_words {self.min_words} is more than max_words {self.max_words}")
+        return self
+
 
 class CorpusSettings(_Settings):
     """One file of `source TAB target TAB corpus` lines and what is taken from it."""
 
     path: Path
-    source_language: str
-    target_language: str
+    source_language: Language
+    target_language: Language
     inline_marks: bool = False
     """True where the file has `<1>...</1>` marks on both sides; such pairs are always marked examples."""
     quotas: dict[str, list[QuotaSettings]]
@@ -61,7 +79,7 @@ class ScratchModel(_Settings):
     """A new M2M100 model (pre-norm transformer, tied embeddings) and its vocabulary."""
 
     vocabulary: int = Field(default=8192, ge=600)
-    languages: list[str]
+    languages: list[Language]
     width: int = 256
     feed_forward: int = 1024
     heads: int = 8
@@ -111,12 +129,25 @@ class TrainRecipe(_Settings):
     save_minutes: float = Field(default=5.0, gt=0)
     keep_checkpoints: int = Field(default=3, ge=1)
     report_steps: int = Field(default=50, ge=1)
+    loader_workers: int = Field(default=0, ge=0)
+    """Processes that make batches; a fast GPU wants some, a CPU none."""
     seed: int = 1
 
     @model_validator(mode="after")
     def _one_origin(self) -> TrainRecipe:
         if (self.model is None) == (self.start_from is None):
             raise ValueError("give either `model` (train from scratch) or `start_from` (fine-tune), not both")
+        return self
+
+    @model_validator(mode="after")
+    def _languages_fit(self) -> TrainRecipe:
+        used = {language for corpus in self.data for language in (corpus.source_language, corpus.target_language)}
+        if self.model is not None and not used <= set(self.model.languages):
+            missing = ", ".join(sorted(used - set(self.model.languages)))
+            raise ValueError(f"`model.languages` lacks {missing}, which `data` has")
+        plain = [corpus.source_language for corpus in self.data if not corpus.inline_marks]
+        if self.pivot and (len(plain) < 2 or plain[0] != plain[1]):
+            raise ValueError("`pivot` needs two corpora without inline marks and with the same source language first")
         return self
 
     @classmethod

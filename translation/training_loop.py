@@ -179,7 +179,10 @@ class TranslationTrainer(Seq2SeqTrainer):  # type: ignore[misc]
     def get_train_dataloader(self) -> torch.utils.data.DataLoader[Any]:
         """Return the batches; the whole run is one pass of the loader, so a restart skips to its step."""
         return torch.utils.data.DataLoader(
-            self.train_dataset, batch_sampler=self._batches, collate_fn=self.data_collator
+            self.train_dataset,
+            batch_sampler=self._batches,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
         )
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
@@ -229,4 +232,5 @@ def training_arguments(recipe: TrainRecipe, folder: Path) -> Seq2SeqTrainingArgu
         disable_tqdm=True,
         report_to=[],
         remove_unused_columns=False,
+        dataloader_num_workers=recipe.loader_workers,
     )
