@@ -54,7 +54,10 @@ def as_strings(value: Any, column: str) -> list[str]:
         DataError: it is something else.
     """
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise DataError(f"column {column!r} is {_short(value)}: expected a list of tokens")
+        raise DataError(
+            f"column {column!r} is {_short(value)}: expected a list of tokens",
+            hint="columns: {tokens: null} if it is something else",
+        )
     for index, item in enumerate(value):
         if not isinstance(item, str):
             raise DataError(f"column {column!r}, token {index} is {_short(item)}: expected text")

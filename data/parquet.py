@@ -123,7 +123,7 @@ class TableTypes:
             except (pa.ArrowException, OverflowError) as error:
                 raise DataError(
                     f"column {name!r} cannot be one column of a table: {error}",
-                    hint="a column holds values of one type; JSONL holds rows of any kind",
+                    hint="a column holds values of one type; JSONL written without a schema holds rows of any kind",
                 ) from None
         found = pa.table(arrays)
         try:
@@ -131,7 +131,7 @@ class TableTypes:
         except pa.ArrowException as error:
             raise DataError(
                 f"a column changes its type: {error}",
-                hint="a column holds values of one type; JSONL holds rows of any kind",
+                hint="a column holds values of one type; JSONL written without a schema holds rows of any kind",
             ) from None
         return self.fit(found)
 

@@ -199,6 +199,7 @@ def _examples(
 ) -> Iterator[Example]:
     identities = Identities()
     first_problem: DataError | None = None
+    count = 0  # the report may go on from another source
     with ExitStack() as stack:
         reject = stack.enter_context(_rejects_file(rejects)) if rejects else None
         for record in records:
@@ -206,7 +207,7 @@ def _examples(
                 if record.error is not None:
                     raise record.error
                 row = record.row or {}
-                if not report.read:
+                if not count:
                     report.declared = declared_schema(task, reading, tuple(row))
                 example = task.to_example(row, reading, make_id=identities.make)
                 if schema is not None:
@@ -221,12 +222,13 @@ def _examples(
                 report.rejected += 1
                 report.problems[_VALUES.sub("*", problem.problem)] += 1
                 continue
+            count += 1
             report.read += 1
             report._collector.add(example)
             yield example
-    if first_problem is not None and not report.read:
-        raise DataError(f"all {report.rejected} rows are bad; the first: {first_problem}", path=report.source)
-    if not report.read:
+    if first_problem is not None and not count:
+        raise DataError(f"all rows are bad; the first: {first_problem}", path=report.source)
+    if not count:
         raise _empty(report.source)
 
 

@@ -26,7 +26,7 @@ class Schema:
     >>> schema.check(Example("1", {"text": "Köln"}, (Span(0, 4, "LCO"),)))
     Traceback (most recent call last):
         ...
-    spanferry.data.errors.DataError: span 0:4 has label 'LCO', which the schema does not have: did you mean 'LOC'? ...
+    spanferry.data.errors.DataError: example '1': span 0:4 has label 'LCO', which the schema does not have: ...
     """
 
     spans: tuple[str, ...] | None = None
@@ -41,11 +41,12 @@ class Schema:
         if self.spans is not None:
             for span in example.spans:
                 if span.label not in self.spans:
-                    raise _outside(f"span {span.start}:{span.end} has label", span.label, self.spans)
+                    what = f"example {example.id!r}: span {span.start}:{span.end} has label"
+                    raise _outside(what, span.label, self.spans)
         for name, known in self.labels.items():
             value = example.labels.get(name)
             if value is not None and value not in known:
-                raise _outside(f"{name} is", value, known)
+                raise _outside(f"example {example.id!r}: {name} is", value, known)
 
 
 def _outside(what: str, found: Any, known: Sequence[str]) -> DataError:

@@ -70,7 +70,8 @@ def tags_to_ranges(tags: Sequence[str], scheme: Scheme = "IOB2", *, repair: bool
     Veenstra (1999):
 
     - ``IOB2``: B- opens every range, I- continues it.
-    - ``IOB1``: I- opens and continues; B- opens where the token before ends a range of the same label.
+    - ``IOB1``: I- opens and continues; B- opens, and is written only where the token before ends a range of the same
+      label.
     - ``BIOES``, ``BILOU``: as IOB2, and the last token is E- (L-), a range of one token is S- (U-).
     - ``IO``: I- only; ranges of one label that touch cannot be told apart and are read as one.
 

@@ -88,7 +88,7 @@ def write_examples(
         """Return the types known before the first row; labels without an inventory are typed by the rows."""
         known = task.features(schema, tokens=any(example.tokens for example in head), scheme=chunks)
         named = schema.labels if schema is not None else {}
-        return type(known)({name: kind for name, kind in known.items() if name not in task.labels or name in named})
+        return type(known)({name: column for name, column in known.items() if name not in task.labels or name in named})
 
     if kind == "parquet":
         with replacing(path) as temporary:
@@ -152,7 +152,8 @@ def _write_features(path: Path, types: TableTypes | None) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside ``path`` to write a file or folder to; moved to ``path`` at the end, or removed.
 
-    Whoever looks at ``path`` sees the old content or the new, whole, even if the power fails in between.
+    Whoever looks at a file sees the old content or the new, whole, even if the power fails in between. An old folder
+    is removed right before the new one takes its place.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

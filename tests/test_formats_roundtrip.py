@@ -231,6 +231,18 @@ def test_labels_are_names_in_text_files_and_their_types_stand_beside(tmp_path: P
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.jsonl"]  # types that may be wrong now are gone
 
 
+def test_one_report_may_cover_several_sources(tmp_path: Path) -> None:
+    report = ReadReport()
+    for number, label in enumerate(("no", "yes")):
+        path = tmp_path / f"{number}.jsonl"
+        write_examples([Example("1", {"text": "a"}, (), {"label": label})], path, "text-classification")
+        assert len(list(read_examples(path, "text-classification", report=report))) == 1
+    assert (report.read, report.source, report.schema.labels) == (2, str(path), {"label": ("no", "yes")})
+    path.write_text("\n")
+    with pytest.raises(DataError, match="empty"):
+        list(read_examples(path, "text-classification", report=report))
+
+
 def test_settings_that_do_not_go_together(tmp_path: Path) -> None:
     example = Example("1", {"text": "a"}, (), {"label": "x"})
     with pytest.raises(ConfigError, match=r"task 'text-classification' has no spans"):
