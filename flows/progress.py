@@ -51,7 +51,7 @@ class _Stage:
     total: int | None
     reused: int
     done: int
-    began: float = field(default_factory=lambda: time.monotonic())
+    began: float = field(default_factory=lambda: time.monotonic())  # noqa: PLW0108  (looked up when called)
 
     @property
     def rate(self) -> float:

@@ -26,7 +26,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from spanferry.data.errors import SpanferryError
+from spanferry.data.errors import BuildError, SpanferryError  # noqa: E402
 from spanferry.flows.build import close, opened
 from spanferry.flows.config import BuildConfig
 from spanferry.flows.jobs import Job
@@ -95,8 +95,21 @@ def translate_train(config: BuildConfig, only: list[str] | None = None) -> dict[
 
 
 def run_as_flow(config: BuildConfig, only: list[str] | None = None) -> BuildResult:
-    """Run `translate_train` here and now, and return what a plain build returns."""
+    """Run `translate_train` here and now, and return what a plain build returns.
+
+    Raises:
+        BuildError: Prefect's server does not answer.
+        SpanferryError: as `spanferry.flows.build.build`.
+    """
     began = time.monotonic()
-    returned = translate_train(config, only)
+    try:
+        returned = translate_train(config, only)
+    except RuntimeError as error:
+        if "API" not in str(error):
+            raise
+        raise BuildError(
+            f"Prefect: {error} Start the server that PREFECT_API_URL names, unset it for a temporary one, or build "
+            "without --prefect"
+        ) from error
     timings = {name: Timing(**timing) for name, timing in returned["timings"].items()}
     return BuildResult(Path(config.output), returned["report"], timings, time.monotonic() - began)
