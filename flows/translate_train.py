@@ -26,7 +26,7 @@ from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from spanferry.data.errors import BuildError, SpanferryError  # noqa: E402
+from spanferry.data.errors import BuildError, SpanferryError
 from spanferry.flows.build import close, opened
 from spanferry.flows.config import BuildConfig
 from spanferry.flows.jobs import Job
@@ -108,7 +108,7 @@ def run_as_flow(config: BuildConfig, only: list[str] | None = None) -> BuildResu
         if "API" not in str(error):
             raise
         raise BuildError(
-            f"Prefect: {error} Start the server that PREFECT_API_URL names, unset it for a temporary one, or build "
+            f"Prefect: {str(error).rstrip('.')}. Start the server that PREFECT_API_URL names, unset it for a temporary one, or build "
             "without --prefect"
         ) from error
     timings = {name: Timing(**timing) for name, timing in returned["timings"].items()}
