@@ -31,7 +31,7 @@ class Decoding:
     repetition_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
     suppress_unknown: bool = False
-    max_length_ratio: float = 2.0
+    max_length_ratio: float = 3.0
 
     def __post_init__(self) -> None:
         for name, lowest in (
@@ -48,7 +48,7 @@ class Decoding:
         """Return the most target tokens for a source of so many.
 
         >>> [Decoding().length_limit(length, 1024) for length in (1, 8, 9, 40, 600)]
-        [32, 32, 48, 144, 1022]
+        [40, 40, 64, 208, 1022]
         """
         counted = max(8, 1 << (source_length - 1).bit_length())
         # The start token and the language token take a position each.
