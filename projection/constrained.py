@@ -17,9 +17,10 @@ scores wins (`selection`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import regex
 
@@ -90,14 +91,15 @@ class ConstrainedProjector:
     """Carries spans by constrained decoding.
 
     Args:
-        model: a folder, a hub id or ``"bundled"``, which is loaded into torch, or any `PrefixScorer`.
+        model: a folder, a hub id or ``"bundled"``, or any `PrefixScorer`.
         n_best: places to find for each span, at least 1. With 2 or more, `Projection.detail` has the margin between
             the first two.
         delta: None to search exactly. Else nats, >= 0: see `SearchSettings.delta`; several times faster, and
             `Projection.detail` says that it was used, with the most that a better place could have gained.
         min_score: a span whose best place scores less has none, reason ``low_score``; 0..1.
         markers: pairs to choose from, in this order: the first that the model can write and the text does not hold.
-        device, precision: where and in what to compute, see `load_torch_scorer`; not for a `PrefixScorer`.
+        engine: ``"torch"`` or ``"ctranslate2"``: what to load a model into; not for a `PrefixScorer`.
+        settings: what the engine takes, see `load_torch_scorer` and `load_ctranslate2`.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -119,8 +121,8 @@ class ConstrainedProjector:
         delta: float | None = None,
         min_score: float = 0.0,
         markers: Sequence[tuple[str, str]] = DEFAULT_MARKERS,
-        device: str = "auto",
-        precision: str = "float32",
+        engine: str = "torch",
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         if not 0 <= min_score <= 1:
             raise ConfigError(f"min_score is {min_score}: expected 0 to 1")
@@ -129,11 +131,7 @@ class ConstrainedProjector:
         self.settings = SearchSettings(n_best, delta)
         self.min_score = min_score
         self.markers = tuple(Markers(*pair) for pair in markers)
-        if isinstance(model, (str, Path)):
-            from spanferry.translation.torch_scorer import load_torch_scorer
-
-            model = load_torch_scorer(model, device=device, precision=precision)
-        self.scorer = model
+        self.scorer = _load(model, engine, settings or {}) if isinstance(model, (str, Path)) else model
 
     @property
     def fingerprint(self) -> str:
@@ -259,6 +257,19 @@ class ConstrainedProjector:
             return task
 
         return [[checked(task) for task in row] for row in rows]
+
+
+def _load(model: str | Path, engine: str, settings: Mapping[str, Any]) -> PrefixScorer:
+    if engine == "torch":
+        from spanferry.translation.torch_scorer import load_torch_scorer
+
+        return load_torch_scorer(model, **settings)
+    if engine == "ctranslate2":
+        from spanferry.translation.ct2 import load_ctranslate2
+        from spanferry.translation.ct2_scorer import CTranslate2PrefixScorer
+
+        return CTranslate2PrefixScorer(load_ctranslate2(model, **settings))
+    raise ConfigError(f"engine is {engine!r}: expected 'torch' or 'ctranslate2'")
 
 
 def _nowhere(reason: Reason, detail: str) -> SpanPlaces:

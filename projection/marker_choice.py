@@ -61,7 +61,7 @@ DEFAULT_MARKERS = (
 def usable_markers(
     pairs: Sequence[Markers], encode: Callable[[Sequence[str]], list[list[int]]], unknown: int | None
 ) -> list[Markers]:
-    """Keep the pairs that a model's vocabulary can write: at word starts, inside words, and at the end of a text.
+    """Keep the pairs that a model's vocabulary can write, where a word begins and within one.
 
     Args:
         pairs: markers to look at.
@@ -71,7 +71,8 @@ def usable_markers(
     Raises:
         ConfigError: none is left.
     """
-    pieces = [[text for marker in pair for text in (marker.strip(), f"x{marker}", f"{marker}x")] for pair in pairs]
+    # A marker twice, without a space between: the second one is within a word.
+    pieces = [[text for marker in map(str.strip, pair) for text in (marker, marker + marker)] for pair in pairs]
     encoded = iter(encode([text for texts in pieces for text in texts]))
     kept = []
     for pair, texts in zip(pairs, pieces, strict=True):

@@ -105,8 +105,16 @@ def reference(engine: TorchScorer, source: str, sequence: Sequence[int]) -> list
     ids = [Letters.vocabulary.index(t) for t in engine.tokenizer.encode_source([source], "eng_Latn", "deu_Latn")[0]]
     with torch.inference_mode():
         logits = engine.model(input_ids=torch.tensor([ids]), decoder_input_ids=torch.tensor([list(sequence)])).logits
+    without_padding(engine, logits)
     found: list[list[float]] = logits[0].log_softmax(-1).tolist()
     return found
+
+
+@torch.inference_mode()
+def without_padding(engine: TorchScorer, logits: torch.Tensor) -> None:
+    """Marian has no padding token (CTranslate2 removes it too); transformers' forward pass gives it a share."""
+    if engine.model.config.model_type == "marian":
+        logits[..., 1] = float("-inf")
 
 
 FAMILIES = ("nllb", "mbart50", "marian", "t5")
@@ -128,7 +136,7 @@ def test_scores_equal_a_whole_forward_pass(family: str, batch_tokens: int) -> No
         steps, whole = [], []
         for number, state, length, known, new in lines:
             feed = (known if not length else []) + [chance.randrange(6, words) for _ in range(new)]
-            questions = [(offset, chance.randrange(words)) for offset in range(len(feed)) for _ in range(2)]
+            questions = [(offset, chance.randrange(2, words)) for offset in range(len(feed)) for _ in range(2)]
             chance.shuffle(questions)
             steps.append(Step(state, length, feed, questions))
             whole.append((number, known[:length] + feed))
@@ -183,6 +191,7 @@ def whole_scores(engine: TorchScorer, source: str, texts: Sequence[str]) -> list
     batch = torch.tensor([sequence + [2] * (longest - len(sequence)) for sequence in sequences])
     with torch.inference_mode():
         logits = engine.model(input_ids=torch.tensor([ids] * len(batch)), decoder_input_ids=batch).logits
+    without_padding(engine, logits)
     chosen = logits.log_softmax(-1)[:, :-1].gather(-1, batch[:, 1:, None])[..., 0]
     first = len(opened.prompt) - 1
     return [chosen[row, first : len(sequence) - 1].sum().item() for row, sequence in enumerate(sequences)]

@@ -211,9 +211,14 @@ def _bart_like(model: Any, kind: str) -> Decoder:
         inputs: Tensor = embedding(tokens) * scale + places[positions + first]
         return decoder.layernorm_embedding(inputs) if kind == "mbart" else inputs
 
+    shift: Any = None if kind == "m2m_100" else model.final_logits_bias[0].clone()
+    if kind == "marian":
+        # Marian itself has no padding token; transformers added one, to begin with, which is never written.
+        shift[config.pad_token_id] = float("-inf")
+
     def logits(outputs: Tensor) -> Tensor:
         scores: Tensor = model.lm_head(outputs)
-        return scores if kind == "m2m_100" else scores + model.final_logits_bias[0]
+        return scores if shift is None else scores + shift
 
     def attention(block: Any, norm: Any) -> Attention:
         return Attention(
