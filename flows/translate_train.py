@@ -108,8 +108,8 @@ def run_as_flow(config: BuildConfig, only: list[str] | None = None) -> BuildResu
         if "API" not in str(error):
             raise
         raise BuildError(
-            f"Prefect: {str(error).rstrip('.')}. Start the server that PREFECT_API_URL names, unset it for a temporary one, or build "
-            "without --prefect"
+            f"Prefect: {str(error).rstrip('.')}. Start the server that PREFECT_API_URL names, unset it for a temporary "
+            "one, or build without --prefect"
         ) from error
     timings = {name: Timing(**timing) for name, timing in returned["timings"].items()}
     return BuildResult(Path(config.output), returned["report"], timings, time.monotonic() - began)
