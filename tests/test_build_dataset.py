@@ -350,3 +350,29 @@ def test_the_settings_in_the_folder_build_it_again(build_settings: Settings, pub
     values["output"] = str(result.folder.with_name("again"))
     after = published(build(BuildConfig.model_validate(values)).folder)
     assert {k for k in before if before[k] != after[k]} <= {"config.yaml", "README.md", "report.json"}
+
+
+@pytest.mark.slow
+def test_the_bundled_model_builds_a_dataset(
+    build_settings: Settings, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spanferry.translation.ct2 import CTranslate2Translator
+
+    monkeypatch.setenv("SPANFERRY_CACHE", str(tmp_path / "models"))
+    del build_settings["translation"]
+    build_settings |= {"task": "slots", "limit": 24, "projection": {"on_lost": "keep"}}
+    build_settings["source"]["path"] = str(root / "data" / "samples" / "slots.en.jsonl")
+    result = run(build_settings)
+    for language in ("de", "es"):
+        total = result.report["languages"][language]["total"]
+        rows = rows_of(result.folder, language, tmp_path / "cache")
+        assert total["rows"] == len(rows) + total["dropped"] == 24
+        assert total["carried"] == sum(len(row["spans"]) for row in rows) > 0
+        assert any(row["text"] != row["source_text"] for row in rows)
+        assert all(row["translation_score"] < 0 for row in rows)
+
+    def refuse(*arguments: Any, **settings: Any) -> Any:
+        raise AssertionError("a rebuild asked the model")
+
+    monkeypatch.setattr(CTranslate2Translator, "translate", refuse)
+    assert run(build_settings).report == result.report
