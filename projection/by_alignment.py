@@ -93,7 +93,7 @@ class AlignmentProjector:
 
     Args:
         aligner: where the links come from.
-        settings: see `AlignmentSettings`; each can also be given by its name.
+        form, gap_cost, max_gap, identical, snap, min_score: see `AlignmentSettings`.
 
     >>> from spanferry.alignment.base import WordAlignment
     >>> class Reversed:

@@ -79,11 +79,10 @@ def select(
     exact = True
     undominated = [_undominated(options) for options in candidates]
     for group in _groups(spans, undominated):
-        if len(group) > 1:
-            best, complete = _search([spans[i] for i in group], [undominated[i] for i in group], most_steps)
-            exact = exact and complete
-            for i, place in zip(group, best, strict=True):
-                chosen[i] = place
+        best, complete = _search([spans[i] for i in group], [undominated[i] for i in group], most_steps)
+        exact = exact and complete
+        for i, place in zip(group, best, strict=True):
+            chosen[i] = place
     return Selection(chosen, exact)
 
 

@@ -68,6 +68,13 @@ def test_of_equal_scores_the_smaller_distance_wins() -> None:
     assert select([(5, 6), (0, 1)], [[far], [other_near]]).chosen.count(None) == 1
 
 
+def test_a_longer_place_that_is_worth_no_more_gives_way() -> None:
+    longer, shorter = Candidate(0, 3, 0.5), Candidate(0, 1, 0.5)
+    others = [[Candidate(2, 3, 0.5)], [Candidate(2, 3, 0.4), Candidate(4, 5, 0.1)]]
+    chosen = select([(0, 1), (1, 2), (2, 3)], [[longer, shorter], *others]).chosen
+    assert chosen == [shorter, Candidate(2, 3, 0.5), Candidate(4, 5, 0.1)]
+
+
 def test_spans_far_apart_are_searched_apart() -> None:
     # 40 spans in 20 groups of two: together they would be 3^40 choices, group by group a few hundred.
     spans = [(i, i + 1) for i in range(40)]
