@@ -11,8 +11,9 @@ Two forms, by the setting ``form``:
 
     with ``inside`` the summed link scores between span and range, ``from_span`` and ``from_range`` those of all links
     that leave either, and ``unaligned`` the words of the range without links (they cost little, so that an article or
-    a preposition inside a span does not split it). The related measure of Garcia-Ferrero's and of the Cross-Lingual-NER
-    projects, 2 * links / (words of span + words of range), punishes unaligned words as hard as wrong ones.
+    a preposition inside a span does not split it). The related score of the
+    Cross-Lingual-NER project's candidate matching (NoDaLiDa 2025), 2 * links / (words of span + words of range),
+    punishes unaligned words as hard as wrong ones.
 
 ``"min-max"``
     The span's linked target words, joined over gaps of at most ``max_gap`` words; the run with the largest share of
