@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from spanferry.data.errors import ConfigError, SpanferryError
+from spanferry.data.errors import BuildError, ConfigError, SpanferryError
 from spanferry.flows.models_command import models
 from spanferry.flows.score_command import score_command
 
@@ -39,6 +40,11 @@ def main() -> None:
         app(prog_name="spanferry")
     except SpanferryError as error:
         _fail(error)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(BuildError(f"{where}{error.strerror}. What is finished is safe; mend this, and the same command goes on"))
 
 
 def _fail(error: SpanferryError) -> NoReturn:

@@ -123,7 +123,7 @@ def _translator(config: BuildConfig) -> Translator:
         }
     )  # fmt: skip
     run = config.run.model_dump(include={"workers", "threads", "batch_tokens"})
-    return load_translator(chosen.model, **decoding, **run, **_placement(config), **chosen.settings)
+    return load_translator(chosen.model, **{**decoding, **run, **_placement(config), **chosen.settings})
 
 
 def _projector(config: BuildConfig, translator: Translator) -> Projector:

@@ -44,14 +44,16 @@ def translate_examples(
     progress: Callable[[int, int], None] | None = None,
     stats: TranslationStats | None = None,
 ) -> Translated:
-    """Translate the texts of all fields of all examples in one go."""
+    """Translate the texts of all fields of all examples in one go; no sentence ends within a labelled span."""
     places = [(index, field) for index, example in enumerate(examples) for field in example.fields]
+    spans = [[(s.start, s.end) for s in examples[index].spans if s.field == field] for index, field in places]
     translations = translate_texts(
         [examples[index].fields[field] for index, field in places],
         parts.translator,
         source=direction.source,
         target=direction.target,
         memory=parts.memory,
+        whole=spans,
         settings=parts.text,
         progress=progress,
         stats=stats,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from spanferry.flows import cli
+from spanferry.flows import cli, work
 
 Settings = dict[str, Any]
 Run = Callable[..., tuple[int, str, str]]
@@ -89,6 +90,25 @@ def test_a_mistake_is_one_line_and_code_2(run: Run, config: Path, arguments: lis
     code, out, err = run("build", str(config), *arguments)
     [line] = [line for line in err.splitlines() if not line.startswith("reading ")]
     assert (code, out) == (2, "") and line.startswith("spanferry: ") and message in line
+
+
+def test_a_full_disk_is_one_line_and_the_next_run_goes_on(
+    run: Run, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = work.write_records
+
+    def full(path: Path, records: Any) -> None:
+        if path.name == "00001.jsonl":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        real(path, records)
+
+    monkeypatch.setattr(work, "write_records", full)
+    code, _, err = run("build", str(config))
+    last = err.splitlines()[-1]
+    assert code == 2 and last.startswith("spanferry: ") and "No space left on device. What is finished is safe" in last
+    monkeypatch.setattr(work, "write_records", real)
+    code, _, err = run("build", str(config))
+    assert code == 0 and "de: carrying: 120 rows, 50 of them done before" in err
 
 
 def test_a_plan_counts_what_a_build_would_do_and_writes_nothing(run: Run, config: Path, tmp_path: Path) -> None:
