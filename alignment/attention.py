@@ -22,7 +22,7 @@ from spanferry.alignment.symmetrize import SYMMETRIZATIONS, get_symmetrization
 from spanferry.data.errors import ConfigError, ModelError, did_you_mean
 from spanferry.translation.ct2 import CTranslate2Translator, load_ctranslate2
 
-METHODS = ("mean", "forward", *SYMMETRIZATIONS)
+METHODS = ("forward", "threshold", *SYMMETRIZATIONS)
 
 Matrix = np.ndarray[Any, np.dtype[np.float32]]
 Pair = tuple[TokenizedText, TokenizedText]
@@ -36,17 +36,16 @@ class AttentionAligner:
         model: folder, hub id or ``"bundled"``; or a loaded model, to share it with the translation.
         method: how the probabilities of the two directions become links,
 
-            - ``"mean"``: words whose geometric mean of P(source word | target word), from translating source into
-              target, and P(target word | source word), from translating back, is above ``threshold``;
-            - a name of `spanferry.alignment.symmetrize`: each word's best in each direction, if above ``threshold``,
-              symmetrised;
-            - ``"forward"``: each target word's best source word, if above ``threshold``; half the work.
-        threshold: least probability of a link, 0..1.
+            - a name of `spanferry.alignment.symmetrize`: the geometric mean of P(source word | target word), from
+              translating source into target, and P(target word | source word), from translating back; by it each
+              source word's best and each target word's best, symmetrised;
+            - ``"threshold"``: every pair of words whose geometric mean is above ``threshold``;
+            - ``"forward"``: each target word's best source word by P(source word | target word); half the work.
+        threshold: least probability of a link, 0..1, whatever the method.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``; of a loaded model, its own.
         batch_tokens: target subwords in one batch; like the device not part of the fingerprint.
 
-    The score of a link is the probability that was held against the threshold; of a symmetrised link the geometric
-    mean of both directions.
+    The score of a link is the probability that was held against the threshold.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -57,8 +56,8 @@ class AttentionAligner:
         self,
         model: str | Path | CTranslate2Translator = "bundled",
         *,
-        method: str = "mean",
-        threshold: float = 0.1,
+        method: str = "grow-diag-final-and",
+        threshold: float = 0.0,
         device: str = "auto",
         batch_tokens: int = 4096,
     ) -> None:
@@ -97,10 +96,10 @@ class AttentionAligner:
 
     def _join(self, forward: Matrix, backward: Matrix) -> WordAlignment:
         mean = np.sqrt(forward * backward)
-        if self._method == "mean":
+        if self._method == "threshold":
             return _links(_cells(mean > self._threshold), mean)
         symmetrize = get_symmetrization(self._method)
-        return _links(symmetrize(_best(forward, self._threshold), _turn(_best(backward.T, self._threshold))), mean)
+        return _links(symmetrize(_turn(_best(mean.T, self._threshold)), _best(mean, self._threshold)), mean)
 
 
 def forced_attention(

@@ -25,7 +25,7 @@ class EmbeddingAligner:
 
     Args:
         model: folder or hub id of an encoder, or SimAlign's names ``"bert"`` and ``"xlmr"``.
-        method, unit, distortion, threshold: see `spanferry.alignment.linking.LinkSettings`.
+        method, unit, distortion, threshold, temperature: see `spanferry.alignment.linking.LinkSettings`.
         layer: hidden state to use; 8 is best in both papers for models of 12 layers.
         device: ``"cpu"``, ``"cuda"``, ...; not part of the fingerprint, no more than the number of subwords in one
             forward pass.
@@ -44,10 +44,11 @@ class EmbeddingAligner:
         unit: str = "bpe",
         distortion: float = 0.0,
         threshold: float = 0.001,
+        temperature: float = 0.05,
         device: str = "cpu",
         batch_tokens: int = 4096,
     ) -> None:
-        self._settings = LinkSettings(method, unit, distortion, threshold)
+        self._settings = LinkSettings(method, unit, distortion, threshold, temperature)
         checkpoint = find_checkpoint(ALIASES.get(str(model), model))
         self._fingerprint = f"embeddings:{checksum(checkpoint)[:16]}:layer={layer}:{self._settings}"
         self._encoder = _load_encoder(checkpoint.folder, layer=layer, device=device, batch_tokens=batch_tokens)

@@ -15,7 +15,7 @@ from spanferry.alignment.base import Link, TokenizedText, WordAlignment
 from spanferry.alignment.encoder import Packed, SubwordEncoder
 from spanferry.data.errors import ConfigError, did_you_mean
 
-METHODS = ("argmax", "itermax", "match", "softmax")
+METHODS = ("argmax", "itermax", "match", "softmax", "mutual")
 UNITS = ("bpe", "word")
 # SimAlign's short names for its two models.
 ALIASES = {"bert": "google-bert/bert-base-multilingual-cased", "xlmr": "FacebookAI/xlm-roberta-base"}
@@ -35,6 +35,7 @@ class LinkSettings:
             words' mean vectors.
         distortion: how much a similarity is lowered by distance from the diagonal, 0..1.
         threshold: least probability in both directions, with ``softmax``.
+        temperature: what cosines are divided by before ``mutual`` takes the softmax, above 0.
 
     Raises:
         ConfigError: a setting is unknown or out of range.
@@ -42,13 +43,14 @@ class LinkSettings:
     >>> LinkSettings(method="itremax")
     Traceback (most recent call last):
         ...
-    spanferry.data.errors.ConfigError: method 'itremax': did you mean 'itermax'? Known: argmax, itermax, match, softmax
+    spanferry.data.errors.ConfigError: method 'itremax': did you mean 'itermax'? Known: argmax, ...
     """
 
     method: str
     unit: str = "bpe"
     distortion: float = 0.0
     threshold: float = 0.001
+    temperature: float = 0.05
 
     def __post_init__(self) -> None:
         for setting, value, known in (("method", self.method, METHODS), ("unit", self.unit, UNITS)):
@@ -58,6 +60,8 @@ class LinkSettings:
             raise ConfigError(f"distortion {self.distortion}, expected 0..1")
         if not 0.0 <= self.threshold < 1.0:
             raise ConfigError(f"threshold {self.threshold}, expected 0 <= threshold < 1")
+        if not self.temperature > 0.0:
+            raise ConfigError(f"temperature {self.temperature}, expected a number above 0")
 
 
 def align_by_similarity(
@@ -80,7 +84,7 @@ def align_by_similarity(
 
     Returns:
         One alignment a pair, in order. A score is the similarity ``(1 + cos) / 2``, or with ``softmax`` the harmonic
-        mean of the two probabilities; the highest of its subwords.
+        mean of the two probabilities, with ``mutual`` the geometric mean; the highest of its subwords.
     """
     order = sorted(range(len(pairs)), key=lambda index: sum(len(text.text) for text in pairs[index]))
     alignments: list[WordAlignment] = [WordAlignment(())] * len(pairs)
@@ -161,6 +165,8 @@ def _match(dots: torch.Tensor, sizes: torch.Tensor, settings: LinkSettings) -> t
         forward, backward = matching.softmax_probability(dots, sizes)
         links = (forward > settings.threshold) & (backward > settings.threshold)
         return links, 2 * forward * backward / (forward + backward).clamp_min(torch.finfo(dots.dtype).tiny)
+    if settings.method == "mutual":
+        return matching.mutual(dots / settings.temperature, sizes)
     similarity = (dots + 1.0) / 2.0
     if settings.distortion:
         similarity = similarity * _nearness(similarity, sizes, settings.distortion)

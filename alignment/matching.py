@@ -8,17 +8,22 @@ argmax     links that are the best of their row and of their column
 itermax    argmax, then once more among what has no link yet (one-sided rests discounted by 0.9)
 match      the full one-to-one matching with the greatest total similarity
 softmax    links whose probability is above a threshold in both directions (rows and columns normalised)
+mutual     the best of each row and of each column by the geometric mean of these two probabilities, symmetrised
 =========  ==========================================================================================================
 
 References: the first three are SimAlign's (Jalili Sabet, Dufter, Yvon and Schütze, "SimAlign: High Quality Word
 Alignments without Parallel Training Data using Static and Contextualized Embeddings", Findings of EMNLP 2020,
 section 2, algorithm 1 for itermax); the last is awesome-align's (Dou and Neubig, EACL 2021, section 2.1) and
-TransAlign's. Ties go to the first index.
+TransAlign's. `mutual` is our own: dividing by what a row and a column have elsewhere takes away the advantage of
+words that are a little like everything, which the raw similarities of a small model suffer from. Ties go to the first
+index.
 """
 
 from __future__ import annotations
 
 import torch
+
+from spanferry.alignment.symmetrize import grow_diag_final_and
 
 # SimAlign's settings: one further pass of itermax, and its discount.
 _DISCOUNT = 0.9
@@ -42,7 +47,7 @@ def argmax(similarity: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
     [[[1, 0], [0, 0]]]
     """
     inside = valid(sizes, similarity.shape)
-    return _mutual(similarity.masked_fill(~inside, -torch.inf)) & inside
+    return _mutual_best(similarity.masked_fill(~inside, -torch.inf)) & inside
 
 
 def itermax(similarity: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
@@ -66,7 +71,7 @@ def itermax(similarity: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
     rest = similarity * torch.where(free_row & free_column, 1.0, _DISCOUNT)
     # A cell that is closed has weight 0 and wins only where every similarity is 0; it never becomes a link.
     rest = rest.masked_fill(~open_cells, 0.0).masked_fill(~inside, -torch.inf)
-    return links | (_mutual(rest) & open_cells & again[:, None, None])
+    return links | (_mutual_best(rest) & open_cells & again[:, None, None])
 
 
 def match(similarity: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
@@ -97,7 +102,35 @@ def softmax_probability(similarity: torch.Tensor, sizes: torch.Tensor) -> tuple[
     return logits.softmax(2).masked_fill(outside, 0.0), logits.softmax(1).masked_fill(outside, 0.0)
 
 
-def _mutual(similarity: torch.Tensor) -> torch.Tensor:
+def mutual(similarity: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Link each row's best and each column's by the geometric mean of `softmax_probability`'s two, grow-diag-final-and.
+
+    Args:
+        similarity: (B, M, N), divided by the temperature already.
+        sizes: (B, 2).
+
+    Returns:
+        The links, and the means.
+
+    >>> links, probability = mutual(torch.tensor([[[9.0, 8.0], [8.9, 1.0]]]), torch.tensor([[2, 2]]))
+    >>> links.int().tolist()
+    [[[0, 1], [1, 0]]]
+
+    (0, 0) is the most similar, but column 0 has another use, and column 1 none.
+    """
+    forward, backward = softmax_probability(similarity, sizes)
+    probability = (forward * backward).sqrt()
+    rows, columns = probability.argmax(2).tolist(), probability.argmax(1).tolist()
+    links = torch.zeros(similarity.shape, dtype=torch.bool)
+    for index, (height, width) in enumerate(sizes.tolist()):
+        best_of_rows = set(enumerate(rows[index][:height]))
+        best_of_columns = {(row, column) for column, row in enumerate(columns[index][:width])}
+        for row, column in grow_diag_final_and(best_of_rows, best_of_columns):
+            links[index, row, column] = True
+    return links.to(similarity.device), probability
+
+
+def _mutual_best(similarity: torch.Tensor) -> torch.Tensor:
     """Cells that are the first maximum of their row and of their column."""
     best = torch.zeros(similarity.shape, dtype=torch.bool, device=similarity.device)
     if 0 in similarity.shape:

@@ -1,8 +1,16 @@
 """Align by the states of a translation model's encoder, each side read in its own language.
 
-TransAlign (October 2025; its published program): dot products of the encoder's last states, normalised by softmax
-in both directions; subwords are linked where both probabilities exceed 0.001, words where any of their subwords are.
 The model has seen translations, so its encoder puts renderings of each other close together without being trained to.
+Two settings matter:
+
+- ``method="mutual", unit="word"``, the default: cosines of the words' mean states, normalised in both directions. With
+  the bundled model (after 2,921 training steps; span F1 of the candidate projection on opinion targets en-es, 250
+  sentences each of Europarl entities en-de and en-es, link F1 on XL-WA en-es dev) it gave 76.7, 62.3, 63.0, 68.5;
+  plain argmax of the cosines 72.0, 59.0, 57.0, 66.1; the model's guided attention 66.2, 49.2, 47.9, 50.6, and attention
+  mixed in no gain.
+- ``method="softmax", unit="bpe"``: TransAlign (October 2025; its published program) on large models: dot products of
+  the encoder's last states, normalised by softmax in both directions; subwords are linked where both probabilities
+  exceed 0.001, words where any of their subwords are.
 """
 
 from __future__ import annotations
@@ -27,7 +35,7 @@ class MTEncoderAligner:
 
     Args:
         model: folder, hub id or ``"bundled"``: an M2M100, NLLB, mBART-50 or Marian checkpoint.
-        method, unit, distortion, threshold: see `spanferry.alignment.linking.LinkSettings`.
+        method, unit, distortion, threshold, temperature: see `spanferry.alignment.linking.LinkSettings`.
         layer: hidden state to use; None is the encoder's output.
         device: ``"cpu"``, ``"cuda"``, ...; not part of the fingerprint, no more than the number of subwords in one
             forward pass.
@@ -41,15 +49,16 @@ class MTEncoderAligner:
         self,
         model: str | Path = "bundled",
         *,
-        method: str = "softmax",
+        method: str = "mutual",
         layer: int | None = None,
-        unit: str = "bpe",
+        unit: str = "word",
         distortion: float = 0.0,
         threshold: float = 0.001,
+        temperature: float = 0.05,
         device: str = "cpu",
         batch_tokens: int = 1024,
     ) -> None:
-        self._settings = LinkSettings(method, unit, distortion, threshold)
+        self._settings = LinkSettings(method, unit, distortion, threshold, temperature)
         checkpoint = find_checkpoint(model)
         self._fingerprint = f"mt-encoder:{checksum(checkpoint)[:16]}:layer={layer}:{self._settings}"
         self._tokenizer = load_tokenizer(checkpoint.folder)
@@ -88,12 +97,15 @@ class MTSplitter:
 
     def __call__(self, texts: Sequence[TokenizedText], language: str) -> SplitBatch:
         """Return the subwords of each text, and the words whose characters they share."""
-        before, after = self._tokenizer.around_source(language, language)
-        split = []
+        # OPUS-MT's token names the language to translate into: the side that it never translates into has none.
+        tokens = self._tokenizer.language_tokens
+        known = not tokens or language in tokens
+        before, after = self._tokenizer.around_source(language, language) if known else ([], [self._tokenizer.eos])
+        split: list[SplitText] = []
         placed = self._tokenizer.subwords.encode_with_offsets([text.text for text in texts])
-        for text, (tokens, offsets) in zip(texts, placed, strict=True):
+        for text, (pieces, offsets) in zip(texts, placed, strict=True):
             subwords, words = words_of_subwords(text.tokens, offsets)
-            split.append(SplitText(self._number(tokens), subwords, words))
+            split.append(SplitText(self._number(pieces), subwords, words))
         return SplitBatch(self._number(before), self._number(after), split)
 
     def _number(self, tokens: Sequence[str]) -> list[int]:

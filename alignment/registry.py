@@ -22,6 +22,9 @@ ALIGNERS = LazyTable(
     },
 )
 
+# What aligned best with the bundled model; the figures are in `spanferry.alignment.mt_encoder`.
+DEFAULT_ALIGNER = "mt-encoder"
+
 
 def load_aligner(name: str, **settings: Any) -> Aligner:
     """Make the aligner called ``name`` with its own settings (model, layer, method, ...).
