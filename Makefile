@@ -12,7 +12,7 @@ demo: $(READY)
 	$(BIN)/python docs/show_demo.py
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: $(READY)
 	$(BIN)/ruff check .
