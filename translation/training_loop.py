@@ -24,6 +24,11 @@ class TimeBudget(TrainerCallback):  # type: ignore[misc]
     """Knows how far a run is, by steps and by the clock; stops it at the end and asks for checkpoints on the way.
 
     The time that a run has used is saved beside its checkpoints, so that it counts across restarts.
+
+    >>> settings = OptimizerSettings(learning_rate=0.001, warmup_steps=10, max_steps=100)
+    >>> clock = TimeBudget(settings, save_minutes=5)
+    >>> clock.rate(4), clock.rate(50), clock.rate(100)
+    (0.48, 0.5, 0.0)
     """
 
     FILE = "clock.json"
