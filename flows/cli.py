@@ -120,13 +120,18 @@ def schema() -> None:
 @app.command()
 def init(
     task: Annotated[str, typer.Argument(metavar="TASK", help="ner, slots, text-classification, pair-classification.")],
-    path: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="File to write; TASK.yaml if absent.")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="File to write, or -; TASK.yaml if absent.")
+    ] = None,
 ) -> None:
     """Write a commented CONFIG.yaml for a task, to start from."""
     from spanferry.flows.template import template
 
-    path = path or Path(f"{task}.yaml")
     text = template(task)
+    if path == Path("-"):
+        print(text, end="")
+        return
+    path = path or Path(f"{task}.yaml")
     try:
         with path.open("x", encoding="utf-8") as stream:
             stream.write(text)

@@ -27,7 +27,7 @@ class SourceSettings(Settings):
     """Where the labelled data comes from, and how it is read: see `spanferry.data.formats.read_examples`."""
 
     path: str | dict[str, str] = Field(
-        description="a file, a folder saved by datasets, a hub id, or a mapping such as {train: a.jsonl, test: b.jsonl}"
+        description="a file, a datasets folder, a hub id, sample:NAME, or by split: {train: a.jsonl, test: b.jsonl}"
     )
     language: str = Field(description="language of the data: en, eng, eng_Latn or English")
     format: str | None = Field(None, description="conll, jsonl, csv, tsv, parquet, datasets or hub; else by the ending")

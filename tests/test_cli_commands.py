@@ -143,6 +143,7 @@ def test_init_writes_a_config_that_builds(run: Run, tmp_path: Path, monkeypatch:
     code, out, _ = run("init", "slots")
     assert code == 0 and out.startswith("wrote slots.yaml")
     assert run("init", "slots")[0] == 2
+    assert run("init", "slots", "-")[1] == (tmp_path / "slots.yaml").read_text(encoding="utf-8")
     fake = ["--set", "translation.model=fake", "--set", "projection.aligner=fake", "--set", "run.memory=false"]
     assert run("build", "slots.yaml", "--limit", "5", "--quiet", *fake) == (0, "", "")
     assert (tmp_path / "out" / "slots" / "data" / "de").is_dir()

@@ -12,18 +12,18 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from spanferry.data.errors import BuildError, DataError
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.shards import (
     cut,
-    digest,
     file_digest,
     finish,
     finished,
     read_records,
-    replacing,
     sidecar_path,
     write_records,
+    writing_text,
 )
 
 plain = st.recursive(
@@ -41,17 +41,6 @@ def test_cutting_loses_and_adds_nothing(items: list[int], size: int) -> None:
     assert all(shards)
 
 
-@given(st.dictionaries(st.text(max_size=5), plain, max_size=5))
-def test_digest_ignores_the_order_of_keys_and_nothing_else(value: dict[str, object]) -> None:
-    assert digest(value) == digest(dict(reversed(value.items())))
-    assert digest(value) != digest({**value, "one more": 1})
-
-
-def test_digest_is_that_of_canonical_json() -> None:
-    # printf '{"a":"ä","b":[1,null]}' | sha256sum
-    assert digest({"b": [1, None], "a": "ä"}) == "e4caa232016484a6396284455390402a812bfdd2be394296225426cebe5d05ad"
-
-
 @given(st.lists(st.dictionaries(st.text(max_size=5), plain, max_size=3), max_size=5))
 def test_records_come_back_as_they_were(
     tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, object]]
@@ -64,8 +53,8 @@ def test_records_come_back_as_they_were(
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "00000.jsonl"
     write_records(path, [{"id": "old"}])
-    with pytest.raises(RuntimeError), replacing(path) as temporary:
-        temporary.write_text("half")
+    with pytest.raises(RuntimeError), writing_text(path) as stream:
+        stream.write("half")
         raise RuntimeError("disk full, say")
     assert list(read_records(path)) == [{"id": "old"}]
     assert list(tmp_path.iterdir()) == [path]
@@ -79,9 +68,10 @@ def test_a_process_killed_while_writing_leaves_no_result_and_the_next_build_clea
     program = f"""
 import os, signal
 from pathlib import Path
-from spanferry.flows.shards import replacing
-with replacing(Path({str(path)!r})) as temporary:
-    temporary.write_text('half')
+from spanferry.flows.shards import writing_text
+with writing_text(Path({str(path)!r})) as stream:
+    stream.write('half')
+    stream.flush()
     os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
