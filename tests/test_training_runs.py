@@ -293,6 +293,12 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
     config = json.loads((resumed / "config.json").read_text())
     assert config["spanferry"] == {"alignment_layer": 0, "alignment_heads": [0]}
     assert config["dtype"] == "float16"
+    (resumed / "README.md").write_text("card")
+    (resumed / "pytorch_model.bin").write_bytes(b"old weights")
+    training.export_checkpoint(recipe, recipe.output / "checkpoints/checkpoint-40", resumed)
+    assert (resumed / "README.md").read_text() == "card"
+    assert not (resumed / "pytorch_model.bin").exists()
+    assert all(torch.equal(one[name], value) for name, value in weights(resumed).items())
     changed = read(tmp_path, settings(corpus, output="stopped", seed=5))
     with pytest.raises(ConfigError, match="made with other settings"):
         training.train(changed)

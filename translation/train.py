@@ -204,8 +204,8 @@ def export_checkpoint(recipe: TrainRecipe, checkpoint: Path, folder: Path | None
 def export(model: Any, recipe: TrainRecipe, folder: Path | None = None) -> Path:
     """Write the model in half precision, with its tokenizer, to a folder that is replaced as a whole.
 
-    `config.json` says under `spanferry` which decoder layer and heads were taught to align. Files in the folder that
-    are not part of a checkpoint (a card, a recipe) stay.
+    `config.json` says under `spanferry` which decoder layer and heads were taught to align. A card (`.md`) and a recipe
+    (`.yaml`) in the folder stay; all else in it goes.
 
     Args:
         model: what was trained; it is not changed.
@@ -234,14 +234,14 @@ def export(model: Any, recipe: TrainRecipe, folder: Path | None = None) -> Path:
 
 
 def _replace_folder(folder: Path, write: Callable[[Path], None]) -> Path:
-    """Have a folder written beside the old one, keep what only the old one has, and exchange the two."""
+    """Have a folder written beside the old one, keep the old one's card and recipe, and exchange the two."""
     draft, old = folder.with_name(f".{folder.name}.draft"), folder.with_name(f".{folder.name}.old")
     for leftover in (draft, old):
         shutil.rmtree(leftover, ignore_errors=True)
     write(draft)
     if folder.exists():
         for kept in folder.iterdir():
-            if kept.is_file() and not (draft / kept.name).exists():
+            if kept.suffix in (".md", ".yaml"):
                 shutil.copy2(kept, draft / kept.name)
         folder.rename(old)
     draft.rename(folder)
