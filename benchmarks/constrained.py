@@ -1,13 +1,14 @@
 """Exact constrained decoding against the sentence-by-sentence depth-first search: sentences per CPU-second, in one run.
 
-    python benchmarks/constrained.py [--model bundled] [--lengths 10,20,40,80] [--n-best 1,5] [--count 20] [--json FILE]
+    python benchmarks/constrained.py [--model bundled] [--lengths 10,20,40,80] [--n-best 1,5] [--count 40] [--json FILE]
+        [--ctranslate2 float32,int8]
 
 Both get the same model, precision, marked sources and templates, and the answers are compared. The baseline is Codec's
-search without its inexact pruning (constrained_decoding.py of github.com/lethaiq/codec with alpha = -1), done
-plainly with transformers: one sentence at a time, one token at a time, up to 16 beginnings of equal length in a batch,
-most probable first, each with its cache of past states; a beginning is dropped when it is less probable than the n-th
-best whole variant. Its tree of variants is laid out beforehand and not counted; ours counts everything, tokenising
-too. Templates are the model's own translations of the English samples, joined to about the wanted length.
+exact search (its constrained_decoding.py with alpha = -1), done plainly with transformers on the torch engine's own
+weights: one sentence at a time, one token at a time, up to 16 beginnings of equal length in a batch, most probable
+first, each with its cache of past states; a beginning is dropped when it is less probable than the n-th best whole
+variant. Its tree of variants is laid out beforehand and not counted; ours counts everything, tokenising too. Templates
+are the model's own translations of the English samples, joined to about the wanted length.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from spanferry.alignment.tokens import tokenize
 from spanferry.projection.marked_template import MarkedTemplate, PieceEncoder
 from spanferry.projection.marker_choice import DEFAULT_MARKERS
 from spanferry.projection.placement_search import Found, Problem, SearchSettings, search_all
+from spanferry.translation.ct2 import load_ctranslate2
+from spanferry.translation.ct2_scorer import CTranslate2PrefixScorer
+from spanferry.translation.prefix_scorer import PrefixScorer
 from spanferry.translation.registry import load_translator
 from spanferry.translation.torch_scorer import TorchScorer, load_torch_scorer
 
@@ -63,13 +67,13 @@ class Line:
     """target tokens computed a sentence"""
 
 
-def texts_of_length(length: int, count: int, scorer: TorchScorer, options: argparse.Namespace) -> list[Text]:
+def texts_of_length(length: int, scorer: PrefixScorer, options: argparse.Namespace) -> list[Text]:
     """Join samples until the template has about `length` tokens; the span is the first one of the middle sample."""
     rows = [json.loads(line) for line in (SAMPLES / "entities.en.jsonl").read_text(encoding="utf-8").splitlines()]
     rows = [row for row in rows if row["spans"] and MARKERS.free_in(row["text"])]
     languages = {"source": options.source, "target": options.target}
-    translator = load_translator(options.model)
-    rendered = [hypothesis.text for hypothesis in translator.translate([row["text"] for row in rows], **languages)]
+    translated = load_translator(options.model).translate([row["text"] for row in rows], **languages)
+    rendered = [hypothesis.text for hypothesis in translated]
     tokens = [len(ids) for ids in scorer.encode_target(rendered, options.target)]
     texts: list[Text] = []
     for first in range(len(rows)):
@@ -84,13 +88,13 @@ def texts_of_length(length: int, count: int, scorer: TorchScorer, options: argpa
             units = tokenize([template], options.target)[0].tokens
             source = MARKERS.around(whole, offset + span["start"], offset + span["end"])
             texts.append(Text(source, template, [unit.start for unit in units], [unit.end for unit in units]))
-        if len(texts) == count:
+        if len(texts) == options.count:
             break
     return texts
 
 
 def search(
-    texts: Sequence[Text], scorer: TorchScorer, options: argparse.Namespace, settings: SearchSettings
+    texts: Sequence[Text], scorer: PrefixScorer, options: argparse.Namespace, settings: SearchSettings
 ) -> list[Found]:
     encoder = PieceEncoder(lambda pieces: scorer.encode_target(pieces, options.target))
     problems = [
@@ -203,28 +207,31 @@ def timed(work: Callable[[], Any], device: torch.device) -> tuple[Any, float, fl
     return result, time.process_time() - cpu, time.perf_counter() - wall
 
 
-def measure(length: int, n_best: int, scorer: TorchScorer, options: argparse.Namespace) -> Iterator[Line]:
-    texts = texts_of_length(length, options.count, scorer, options)
+def measure(
+    texts: Sequence[Text], length: int, n_best: int, engines: dict[str, PrefixScorer], options: argparse.Namespace
+) -> Iterator[Line]:
+    scorer = engines["torch"]
+    assert isinstance(scorer, TorchScorer)
     baseline: list[list[Place]] = []
     some = texts[: options.baseline_count]
     if some:
         searches = [DepthFirst(scorer, text.source, options, n_best) for text in some]
         trees = [tree(text, scorer, options.target) for text in some]
-        searches[0].run(trees[0])  # compiles and allocates what is shared
-        searches[0] = DepthFirst(scorer, some[0].source, options, n_best)
+        DepthFirst(scorer, some[0].source, options, 1).run(trees[0])  # loads and allocates what is shared
         baseline, cpu, wall = timed(
             lambda: [each.run(root) for each, root in zip(searches, trees, strict=True)], scorer.device
         )
         fed = sum(each.rows for each in searches) / len(some)
         yield Line(length, n_best, "depth-first", len(some), len(some) / cpu, len(some) / wall, len(some), fed)
-    for delta in (None, *options.delta):
-        settings = SearchSettings(n_best, delta)
-        search(texts[:2], scorer, options, settings)
-        found, cpu, wall = timed(lambda settings=settings: search(texts, scorer, options, settings), scorer.device)
-        same = sum(agree(ours.places, theirs) for ours, theirs in zip(found, baseline, strict=False))
-        name = "exact" if delta is None else f"delta {delta:g}"
-        fed = sum(each.fed for each in found) / len(texts)
-        yield Line(length, n_best, name, len(texts), len(texts) / cpu, len(texts) / wall, same, fed)
+    for name, engine in engines.items():
+        for delta in (None, *options.delta):
+            settings = SearchSettings(n_best, delta)
+            search(texts[:2], engine, options, settings)
+            found, cpu, wall = timed(lambda e=engine, s=settings: search(texts, e, options, s), scorer.device)
+            same = sum(agree(ours.places, theirs) for ours, theirs in zip(found, baseline, strict=False))
+            method = f"{name} {'exact' if delta is None else f'delta {delta:g}'}"
+            fed = sum(each.fed for each in found) / len(texts)
+            yield Line(length, n_best, method, len(texts), len(texts) / cpu, len(texts) / wall, same, fed)
 
 
 def agree(ours: Sequence[Any], theirs: Sequence[Place]) -> bool:
@@ -242,9 +249,10 @@ def main() -> None:
     parser.add_argument("--target", default="deu_Latn")
     parser.add_argument("--lengths", type=numbers, default=[10, 20, 40, 80], help="template lengths in tokens")
     parser.add_argument("--n-best", type=numbers, default=[1, 5])
-    parser.add_argument("--delta", type=lambda text: [float(part) for part in text.split(",") if part], default=[2.0])
+    parser.add_argument("--delta", type=lambda text: [float(part) for part in parts(text)], default=[2.0])
     parser.add_argument("--count", type=int, default=40, help="sentences of each length")
     parser.add_argument("--baseline-count", type=int, default=20, help="of these, how many the baseline gets")
+    parser.add_argument("--ctranslate2", type=parts, default=[], help="quantizations to run CTranslate2 with, too")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--threads", type=int, default=1)
@@ -252,16 +260,21 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     scorer = load_torch_scorer(options.model, device=options.device, precision=options.precision)
+    engines: dict[str, PrefixScorer] = {"torch": scorer}
+    for quantization in options.ctranslate2:
+        translator = load_ctranslate2(options.model, quantization=quantization, device=options.device, workers=1)
+        engines[quantization] = CTranslate2PrefixScorer(translator)
     print(f"{options.model}, {scorer.device}, {options.precision}, {platform.processor() or platform.machine()}")
-    print("tokens  n-best  method       sentences  per CPU-s  per s  times  same  positions")
+    print("tokens  n-best  method            sentences  per CPU-s  per s  times  same  positions")
     lines: list[Line] = []
     for length in options.lengths:
+        texts = texts_of_length(length, scorer, options)
         for n_best in options.n_best:
             reference = 0.0
-            for line in measure(length, n_best, scorer, options):
+            for line in measure(texts, length, n_best, engines, options):
                 reference = reference or line.cpu_rate
                 print(
-                    f"{line.length:6}  {line.n_best:6}  {line.method:11}  {line.sentences:9}  {line.cpu_rate:9.2f}  "
+                    f"{line.length:6}  {line.n_best:6}  {line.method:16}  {line.sentences:9}  {line.cpu_rate:9.2f}  "
                     f"{line.rate:5.1f}  {line.cpu_rate / reference:5.1f}  {line.same:4}  {line.positions:9.0f}",
                     flush=True,
                 )
@@ -271,7 +284,11 @@ def main() -> None:
 
 
 def numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+    return [int(part) for part in parts(text)]
+
+
+def parts(text: str) -> list[str]:
+    return [part for part in text.split(",") if part]
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ every i, the template with an opening marker; from that, at every j, the marked 
 is at least that of whatever continues it (no token has a probability above 1), so a branch whose beginning is less
 probable than the best whole variant is dropped, and nothing else is: the result is the true maximum.
 
+What is only followed to see that it cannot win is followed with bounds from above, where the model has them cheaper
+than probabilities; if such a branch should come to its end, it is followed once more with the true ones.
+
 The order only decides how soon a good variant is known, never what wins. It follows an estimate: the probability of
 the beginning times that of the template's own remaining tokens. First a few variants are followed to their end, then
 whatever may still win is followed until the estimate expects it to fall below.
@@ -109,10 +112,19 @@ class _Branch:
     closing: float = 0.0
     early: frozenset[int] = frozenset()
     children: dict[int, list[_Branch]] = field(default_factory=dict)
+    origin: tuple[State, int, float] | None = None
+    """Where it was truly known, once `score` is only a bound."""
+    truly: bool = False
+    """It is to be followed by true probabilities."""
 
     @property
     def complete(self) -> bool:
         return self.fed == len(self.tokens) - 1
+
+    def restore(self) -> None:
+        """Go back to where it was truly known."""
+        assert self.origin is not None
+        (self.state, self.fed, self.score), self.origin = self.origin, None
 
 
 def search(
@@ -191,6 +203,8 @@ class _Search:
         """Feed the chosen branches further, to their end (`far`) or as long as they are expected to stay possible."""
         steps, born, fed = [], [], []
         for branch in chosen:
+            if far and branch.origin:
+                branch.restore()
             if not branch.end and not branch.children:
                 self._make_children(branch)
             last = len(branch.tokens) - 1 if branch.end else max(branch.children, default=branch.fed)
@@ -205,7 +219,10 @@ class _Search:
                     ask.append((offset, branch.tokens[position]))
                 ask += [(offset, child.tokens[position]) for child in branch.children.get(position, ())]
             keep = not branch.end or until < last
-            steps.append(Step(branch.state, branch.fed, branch.tokens[branch.fed : until], ask, keep))
+            rough = bool(branch.end) and not far and not branch.truly
+            if rough and branch.origin is None:
+                branch.origin = branch.state, branch.fed, branch.score
+            steps.append(Step(branch.state, branch.fed, branch.tokens[branch.fed : until], ask, keep, rough))
             self._fed += until - branch.fed
         outcomes = (yield steps) if steps else []
         for (branch, until, last), outcome in zip(fed, outcomes, strict=True):
@@ -237,9 +254,14 @@ class _Search:
 
     def _still_possible(self, live: list[_Branch]) -> list[_Branch]:
         """Take out what is complete, and drop what can no longer be among the best."""
-        unfinished = []
+        unfinished, threshold = [], self._threshold
         for branch in live:
-            if branch.complete and branch.end:
+            if branch.complete and branch.origin:
+                if branch.score >= threshold:
+                    branch.restore()
+                    branch.truly = True
+                    unfinished.append(branch)
+            elif branch.complete and branch.end:
                 place = Placement(branch.start, branch.end, branch.score, branch.opening, branch.closing)
                 self._best.append(place)
             else:

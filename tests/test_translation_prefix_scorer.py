@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -195,6 +196,26 @@ def whole_scores(engine: TorchScorer, source: str, texts: Sequence[str]) -> list
     chosen = logits.log_softmax(-1)[:, :-1].gather(-1, batch[:, 1:, None])[..., 0]
     first = len(opened.prompt) - 1
     return [chosen[row, first : len(sequence) - 1].sum().item() for row, sequence in enumerate(sequences)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rough_answers_are_bounds_from_above(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spanferry.translation.torch_scorer._LIKELY", 2)
+    engine = scorer(family)
+    chance = random.Random(3)
+    words = len(Letters.vocabulary)
+    opened = engine.open(["abc", "some other text"], source="eng_Latn", target="deu_Latn")
+    trunks = engine.run([Step(each.state, 0, [*each.prompt, 7, 8, 9], [(1, 9)]) for each in opened])
+    steps = []
+    for trunk in trunks * 5:
+        feed = [chance.randrange(6, words) for _ in range(4)]
+        ask = [(offset, chance.randrange(2, words)) for offset in (0, 1, 1, 3)]
+        steps.append(Step(trunk.state, chance.randrange(1, 4), feed, ask))
+    true = [answer for outcome in engine.run(steps) for answer in outcome.answers]
+    rough = [answer for outcome in engine.run([replace(s, rough=True) for s in steps]) for answer in outcome.answers]
+    assert all(bound >= answer for bound, answer in zip(rough, true, strict=True))
+    assert all(bound <= 0 for bound in rough)
+    assert sum(bound > answer + 0.01 for bound, answer in zip(rough, true, strict=True)) > len(true) / 2
 
 
 def test_a_step_without_questions_and_one_that_is_not_kept() -> None:

@@ -2,7 +2,7 @@
 
 CTranslate2's `score_batch` keeps no states between calls and tells the probability of the given tokens alone, so that
 each question about another token costs a row of its own. What it saves is in its kernels, and in int8; which engine is
-faster depends on the model and the machine (`benchmarks/constrained.py --engine`).
+faster depends on the model and the machine (`benchmarks/constrained.py --ctranslate2 float32,int8`).
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ class Step:
         feed: token ids, at least one.
         ask: pairs (offset, token): log P(token | the first `length` tokens, feed[: offset + 1], source).
         keep: False promises that the outcome's state will not be used, so that its memory is free at once.
+        rough: the answers may be more than the true log-probabilities, never less, if that is cheaper.
     """
 
     state: State
@@ -45,6 +46,7 @@ class Step:
     feed: Sequence[int]
     ask: Sequence[tuple[int, int]]
     keep: bool = True
+    rough: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ class Outcome:
     """The answer to a `Step`.
 
     Attributes:
-        answers: natural-log probabilities, <= 0, one a question, in the order of `Step.ask`.
+        answers: natural-log probabilities, <= 0, one a question, in the order of `Step.ask`; of a `rough` step, bounds
+            from above.
         state: the first `length` tokens and the tokens of `feed`.
     """
 

@@ -97,7 +97,7 @@ class Decoder:
         layers: from the first to the last.
         norm_first: the norm stands before a block and the residual around both (pre-norm), else after their sum.
         finish: outputs of the last layer (T x width) -> what `logits` takes.
-        logits: (T x width) -> (T x vocabulary).
+        logits: (T x width), some token ids (N) or None for all -> (T x N).
         bias: query positions (R x Q), key positions (K) -> bias on the own attention's scores (R x heads x Q x K).
         longest: how many positions there are; None for any number.
     """
@@ -106,7 +106,7 @@ class Decoder:
     layers: tuple[DecoderLayer, ...]
     norm_first: bool
     finish: Callable[[Tensor], Tensor]
-    logits: Callable[[Tensor], Tensor]
+    logits: Callable[[Tensor, Tensor | None], Tensor]
     bias: Callable[[Tensor, Tensor], Tensor] | None
     longest: int | None
 
@@ -199,6 +199,10 @@ def take_apart(model: Any) -> Decoder:
     )
 
 
+def _project(head: Any, outputs: Tensor, tokens: Tensor | None) -> Tensor:
+    return functional.linear(outputs, head.weight if tokens is None else head.weight[tokens])
+
+
 def _bart_like(model: Any, kind: str) -> Decoder:
     decoder, config = model.get_decoder(), model.config
     embedding, table = decoder.embed_tokens, decoder.embed_positions
@@ -216,9 +220,11 @@ def _bart_like(model: Any, kind: str) -> Decoder:
         # Marian itself has no padding token; transformers added one, to begin with, which is never written.
         shift[config.pad_token_id] = float("-inf")
 
-    def logits(outputs: Tensor) -> Tensor:
-        scores: Tensor = model.lm_head(outputs)
-        return scores if shift is None else scores + shift
+    def logits(outputs: Tensor, tokens: Tensor | None) -> Tensor:
+        scores = _project(model.lm_head, outputs, tokens)
+        if shift is None:
+            return scores
+        return scores + (shift if tokens is None else shift[tokens])
 
     def attention(block: Any, norm: Any) -> Attention:
         return Attention(
@@ -258,10 +264,9 @@ def _t5(model: Any) -> Decoder:
         values: Tensor = first.relative_attention_bias(buckets)
         return values.permute(0, 3, 1, 2)
 
-    def logits(outputs: Tensor) -> Tensor:
+    def logits(outputs: Tensor, tokens: Tensor | None) -> Tensor:
         scale = model.model_dim**-0.5 if model.config.scale_decoder_outputs else 1.0
-        scores: Tensor = model.lm_head(outputs * scale)
-        return scores
+        return _project(model.lm_head, outputs * scale, tokens)
 
     def attention(block: Any, norm: Any) -> Attention:
         return Attention(block.q, block.k, block.v, block.o, norm, block.n_heads, 1.0)

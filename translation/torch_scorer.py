@@ -24,8 +24,12 @@ from spanferry.translation.torch_decoder import Rows, StatePool, run_rows, store
 
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Largest tensors of a batch, in numbers: logits (tokens x vocabulary), and pasts (rows x states).
-_MOST_LOGITS = {"cpu": 2**22, "cuda": 2**28}
+_MOST_LOGITS = {"cpu": 2**20, "cuda": 2**28}
 _MOST_PAST = {"cpu": 2**15, "cuda": 2**19}
+# So many tokens beside each of the template go into the small softmax of rough answers.
+_LIKELY = 64
+# What float32 may round away; a bound must not fall below the truth by it.
+_SLACK = 1e-5
 
 
 def load_torch_scorer(
@@ -73,6 +77,8 @@ class _Sentence:
 
     source_slots: np.ndarray
     target_slots: list[np.ndarray] = field(default_factory=list)
+    likely: dict[int, int] = field(default_factory=dict)
+    """tokens that were likely somewhere in the template -> their column in a small softmax"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,24 +233,56 @@ class TorchScorer:
 
     def _answers(self, outputs: Tensor, steps: list[Step], starts: np.ndarray) -> list[list[float]]:
         """Answer the questions of all steps; a position that nobody asks about costs no softmax."""
-        counts = [len(step.ask) for step in steps]
-        if not sum(counts):
-            return [[] for _ in steps]
+        counts = np.array([len(step.ask) for step in steps])
         asked = np.array([question for step in steps for question in step.ask], np.int64).reshape(-1, 2)
         asked[:, 0] += np.repeat(starts, counts)
-        positions, which = np.unique(asked[:, 0], return_inverse=True)
+        ends = np.cumsum(counts)
         found = np.empty(len(asked))
-        order = np.argsort(which, kind="stable")
+        # A sentence's first step gives the tokens of its small softmax.
+        rough = np.repeat([step.rough and bool(step.state.sentence.likely) for step in steps], counts)
+        self._answer_exactly(outputs, asked, np.flatnonzero(~rough), found)
+        by_sentence: dict[int, list[int]] = {}
+        for number, step in enumerate(steps):
+            if not step.state.sentence.likely:
+                first = starts[number]
+                self._learn_likely(step, outputs[first : first + len(step.feed)])
+            elif counts[number] and rough[ends[number] - 1]:
+                by_sentence.setdefault(id(step.state.sentence), []).append(number)
+        for numbers in by_sentence.values():
+            which = np.concatenate([np.arange(ends[number] - counts[number], ends[number]) for number in numbers])
+            found[which] = self._answer_roughly(outputs, asked[which], steps[numbers[0]].state.sentence)
+        return [part.tolist() for part in np.split(found, ends[:-1])]
+
+    def _answer_exactly(self, outputs: Tensor, asked: np.ndarray, which: np.ndarray, found: np.ndarray) -> None:
+        """Fill in log P of the tokens asked about, by the softmax over the whole vocabulary, a portion at a time."""
+        positions, row = np.unique(asked[which, 0], return_inverse=True)
+        order = np.argsort(row, kind="stable")
         most = _MOST_LOGITS["cpu" if self.device.type == "cpu" else "cuda"]
         portion = max(1, most // self.model.config.vocab_size)
         for first in range(0, len(positions), portion):
-            logits = self._decoder.logits(outputs[self._tensor(positions[first : first + portion])]).float()
+            logits = self._decoder.logits(outputs[self._tensor(positions[first : first + portion])], None).float()
             total = logits.logsumexp(-1)
-            begin, stop = np.searchsorted(which[order], [first, first + portion])
-            here = order[begin:stop]
-            rows, tokens = self._tensor(which[here] - first), self._tensor(asked[here, 1])
-            found[here] = (logits[rows, tokens] - total[rows]).clamp(max=0).cpu().numpy()
-        return [part.tolist() for part in np.split(found, np.cumsum(counts)[:-1])]
+            here = order[slice(*np.searchsorted(row[order], [first, first + portion]))]
+            rows, tokens = self._tensor(row[here] - first), self._tensor(asked[which[here], 1])
+            found[which[here]] = (logits[rows, tokens] - total[rows]).clamp(max=0).cpu().numpy()
+
+    def _learn_likely(self, step: Step, outputs: Tensor) -> None:
+        """Remember the tokens that are likely beside those that were fed first: the template's."""
+        logits = self._decoder.logits(outputs, None)
+        tokens = logits.topk(min(_LIKELY, logits.shape[-1]), dim=-1).indices.flatten().tolist()
+        tokens += [*step.feed, self.end]
+        step.state.sentence.likely.update((token, column) for column, token in enumerate(dict.fromkeys(tokens)))
+
+    def _answer_roughly(self, outputs: Tensor, asked: np.ndarray, sentence: _Sentence) -> np.ndarray:
+        """Return bounds from above: the softmax over some of the vocabulary alone, whose total can only be smaller."""
+        likely = sentence.likely
+        for token in asked[:, 1].tolist():
+            likely.setdefault(token, len(likely))
+        tokens = torch.tensor(list(likely), device=self.device)
+        logits = self._decoder.logits(outputs[self._tensor(asked[:, 0])], tokens).float()
+        columns = torch.tensor([[likely[token]] for token in asked[:, 1].tolist()], device=self.device)
+        bounds = logits.gather(1, columns)[:, 0] - logits.logsumexp(-1) + _SLACK
+        return bounds.clamp(max=0).cpu().numpy()
 
     def close(self, opened: Opened) -> None:
         """Forget the sentence and every state of it."""
