@@ -25,7 +25,7 @@ from spanferry.projection.marked_template import MarkedTemplate, PieceEncoder
 from spanferry.projection.marker_choice import Markers
 from spanferry.projection.placement_search import Problem, SearchSettings, search_all
 from spanferry.translation.families import ModelTokenizer
-from spanferry.translation.prefix_scorer import Opened, PrefixScorer, Step
+from spanferry.translation.prefix_scorer import Opened, Outcome, PrefixScorer, Step
 from spanferry.translation.torch_decoder import take_apart
 from spanferry.translation.torch_scorer import TorchScorer
 
@@ -230,22 +230,30 @@ def test_a_step_without_questions_and_one_that_is_not_kept() -> None:
     assert asked.answers[0] == pytest.approx(reference(engine, "abc", [2, 5, 7])[2][8], rel=1e-5, abs=1e-4)
 
 
-def test_closing_a_sentence_frees_all_its_states_and_no_others() -> None:
+def test_states_are_free_when_nobody_has_them_and_no_others_are() -> None:
     engine = scorer("nllb")
     one, other = engine.open(["abc", "defg"], source="eng_Latn", target="deu_Latn")
     assert engine._source_pool.used == 5 + 6
 
-    def go_on(opened: Opened, keep: bool = True) -> float:
+    def go_on(opened: Opened, keep: bool = True) -> Outcome:
         [outcome] = engine.run([Step(opened.state, 0, [*opened.prompt, 7, 8], [(3, 9)], keep)])
-        return outcome.answers[0]
+        return outcome
 
     before = go_on(other)
-    go_on(one)
+    trunk = go_on(one)
     go_on(one, keep=False)
+    go_on(one)
     assert engine._pool.used == 8
+    [branch] = engine.run([Step(trunk.state, 3, [9, 10], [(1, 9)])])
+    del trunk
+    assert engine._pool.used == 10, "a branch keeps the states that it continues"
+    del branch
+    assert engine._pool.used == 4
     engine.close(one)
-    assert (engine._pool.used, engine._source_pool.used) == (4, 6)
-    assert go_on(other) == pytest.approx(before, abs=1e-5)
+    assert engine._source_pool.used == 6
+    again = go_on(other)
+    assert again.answers == pytest.approx(before.answers, abs=1e-5)
+    del before, again
     engine.close(other)
     assert (engine._pool.used, engine._source_pool.used) == (0, 0)
 

@@ -109,5 +109,5 @@ class PrefixScorer(Protocol):
         ...
 
     def close(self, opened: Opened) -> None:
-        """Forget the sentence and every state of it."""
+        """Forget the sentence; no state of it is valid any more."""
         ...

@@ -36,14 +36,18 @@ class StatePool:
         self.keys = [like.new_zeros(slots, width) for _ in range(layers)]
         self.values = [like.new_zeros(slots, width) for _ in range(layers)]
         self._free = np.arange(slots - 1, -1, -1, dtype=np.int64)
+        self._returned: list[np.ndarray] = []
 
     @property
     def used(self) -> int:
         """Number of slots that are taken."""
-        return len(self.keys[0]) - len(self._free)
+        return len(self.keys[0]) - len(self._free) - sum(map(len, self._returned))
 
     def take(self, count: int) -> np.ndarray:
         """Return `count` free slots, which are then taken."""
+        if count > len(self._free):
+            self._free = np.concatenate([self._free, *self._returned])
+            self._returned.clear()
         if count > len(self._free):
             self._grow(count)
         split = len(self._free) - count
@@ -52,7 +56,7 @@ class StatePool:
 
     def give_back(self, slots: np.ndarray) -> None:
         """Free the slots."""
-        self._free = np.concatenate([self._free, slots])
+        self._returned.append(slots)
 
     def _grow(self, count: int) -> None:
         old = len(self.keys[0])
@@ -63,6 +67,18 @@ class StatePool:
                 grown[:old] = tensor
                 tensors[layer] = grown
         self._free = np.concatenate([np.arange(new - 1, old - 1, -1, dtype=np.int64), self._free])
+
+
+class Lease:
+    """Slots that go back to their pool when the last reference to this object is gone."""
+
+    __slots__ = ("_pool", "slots")
+
+    def __init__(self, pool: StatePool, slots: np.ndarray) -> None:
+        self._pool, self.slots = pool, slots
+
+    def __del__(self) -> None:
+        self._pool.give_back(self.slots)
 
 
 @dataclass(frozen=True)
@@ -222,9 +238,9 @@ def _bart_like(model: Any, kind: str) -> Decoder:
 
     def logits(outputs: Tensor, tokens: Tensor | None) -> Tensor:
         scores = _project(model.lm_head, outputs, tokens)
-        if shift is None:
-            return scores
-        return scores + (shift if tokens is None else shift[tokens])
+        if shift is not None:
+            scores = scores + (shift if tokens is None else shift[tokens])
+        return scores
 
     def attention(block: Any, norm: Any) -> Attention:
         return Attention(

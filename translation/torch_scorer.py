@@ -20,7 +20,7 @@ from spanferry.data.errors import ConfigError, ModelError
 from spanferry.translation.checkpoints import checksum, find_checkpoint
 from spanferry.translation.families import ModelTokenizer, load_tokenizer
 from spanferry.translation.prefix_scorer import Opened, Outcome, Step
-from spanferry.translation.torch_decoder import Rows, StatePool, run_rows, store_source, take_apart
+from spanferry.translation.torch_decoder import Lease, Rows, StatePool, run_rows, store_source, take_apart
 
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Largest tensors of a batch, in numbers: logits (tokens x vocabulary), and pasts (rows x states).
@@ -73,18 +73,20 @@ def load_torch_scorer(
 
 @dataclass(frozen=True, slots=True)
 class _Sentence:
-    """A source in the pool, and every slot that its states have taken."""
+    """A source in its pool."""
 
     source_slots: np.ndarray
-    target_slots: list[np.ndarray] = field(default_factory=list)
     likely: dict[int, int] = field(default_factory=dict)
     """tokens that were likely somewhere in the template -> their column in a small softmax"""
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
+    """A sequence that was fed: the slots of its tokens, which stay taken as long as a state needs them."""
+
     sentence: _Sentence
     slots: np.ndarray
+    leases: tuple[Lease, ...] = ()
 
 
 class TorchScorer:
@@ -199,12 +201,9 @@ class TorchScorer:
         answers = self._answers(outputs, steps, ends - fed)
         outcomes = []
         for step, new, past, found in zip(steps, own, pasts, answers, strict=True):
-            if step.keep:
-                step.state.sentence.target_slots.append(new)
-                outcomes.append(Outcome(found, _State(step.state.sentence, past)))
-            else:
-                self._pool.give_back(new)
-                outcomes.append(Outcome(found, None))
+            lease = Lease(self._pool, new)
+            state = _State(step.state.sentence, past, (*step.state.leases, lease)) if step.keep else None
+            outcomes.append(Outcome(found, state))
         return outcomes
 
     def _rows(self, steps: list[Step], fed: np.ndarray, slots: np.ndarray, pasts: list[np.ndarray]) -> Rows:
@@ -285,12 +284,8 @@ class TorchScorer:
         return bounds.clamp(max=0).cpu().numpy()
 
     def close(self, opened: Opened) -> None:
-        """Forget the sentence and every state of it."""
-        sentence: _Sentence = opened.state.sentence
-        self._source_pool.give_back(sentence.source_slots)
-        for slots in sentence.target_slots:
-            self._pool.give_back(slots)
-        sentence.target_slots.clear()
+        """Forget the sentence. The slots of a state are free as soon as nobody has the state any more."""
+        self._source_pool.give_back(opened.state.sentence.source_slots)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)
