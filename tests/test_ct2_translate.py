@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -213,3 +215,20 @@ def test_the_bundled_model_loads_and_translates(model_cache: Path) -> None:
     assert translator.languages == {"eng_Latn", "deu_Latn", "spa_Latn", "fra_Latn", "ita_Latn"}
     (hypothesis,) = translator.translate(["Good morning."], source="en", target="de")
     assert hypothesis.finished and hypothesis.text
+
+
+def test_a_language_with_a_token_but_no_training_is_not_spoken(
+    tiny_checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """`config.json` may say which languages were trained; the vocabulary often has tokens for more."""
+    checkpoint = tmp_path / "checkpoint"
+    shutil.copytree(tiny_checkpoint("nllb"), checkpoint)
+    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    config["spanferry"] = {"languages": ["eng_Latn", "deu_Latn"]}
+    (checkpoint / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    for _ in range(2):  # fresh, and read back from the cache
+        translator = load_ctranslate2(checkpoint, quantization="float32", device="cpu", cache_dir=tmp_path / "cache")
+        assert translator.languages == {"eng_Latn", "deu_Latn"}
+        assert len(translator.translate(["Hello."], source="eng_Latn", target="deu_Latn")) == 1
+        with pytest.raises(LanguageError, match="It speaks: deu_Latn, eng_Latn"):
+            translator.translate(["Hello."], source="eng_Latn", target="fra_Latn")

@@ -46,6 +46,8 @@ class ConvertedModel:
         max_positions: longest sequence that the model has position encodings for, special tokens included.
         alignment_layer: decoder layer whose attention is returned, None where the checkpoint names none.
         alignment_heads: heads of that layer, as the original counts them; empty where the checkpoint names none.
+        languages: FLORES-200 codes that it was trained on; empty where the checkpoint does not tell (its vocabulary
+            may have tokens for more).
     """
 
     path: Path
@@ -57,6 +59,7 @@ class ConvertedModel:
     max_positions: int
     alignment_layer: int | None = None
     alignment_heads: tuple[int, ...] = ()
+    languages: tuple[str, ...] = ()
 
 
 def ensure_converted(
@@ -173,6 +176,7 @@ def _convert(checkpoint: Checkpoint, draft: Path, sum_: str, quantization: str) 
         max_positions=_positions(config),
         alignment_layer=layer,
         alignment_heads=heads,
+        languages=tuple((config.get("spanferry") or {}).get("languages", ())),
     )
     # Written last: a folder with a record is whole.
     content = {"format": _FORMAT, **{key: value for key, value in asdict(record).items() if key != "path"}}
@@ -183,7 +187,8 @@ def _read_record(folder: Path) -> ConvertedModel:
     content = read_json(folder / _RECORD)
     if content.pop("format", None) != _FORMAT:
         raise ModelError(f"{folder / _RECORD}: written by another version of spanferry. Convert the original again")
-    content["alignment_heads"] = tuple(content["alignment_heads"])
+    for name in ("alignment_heads", "languages"):
+        content[name] = tuple(content.get(name, ()))
     return ConvertedModel(path=folder, **content)
 
 

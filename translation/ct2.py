@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,9 @@ class CTranslate2Translator:
         self.decoding = decoding or Decoding()
         self.placement = placement or Placement()
         self.tokenizer = load_tokenizer(model.path, model.family)
+        if model.languages:  # its vocabulary may have tokens for languages that it was never trained on
+            trained = frozenset(model.languages)
+            self.tokenizer = replace(self.tokenizer, sources=trained, targets=trained)
         self.device = resolve_device(self.placement.device)
         self.engine = engine or _load_engine(model, self.placement, self.device)
         self._batch_tokens = self.placement.padded_tokens(self.device)

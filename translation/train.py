@@ -204,8 +204,8 @@ def export_checkpoint(recipe: TrainRecipe, checkpoint: Path, folder: Path | None
 def export(model: Any, recipe: TrainRecipe, folder: Path | None = None) -> Path:
     """Write the model in half precision, with its tokenizer, to a folder that is replaced as a whole.
 
-    `config.json` says under `spanferry` which decoder layer and heads were taught to align. A card (`.md`) and a recipe
-    (`.yaml`) in the folder stay; all else in it goes.
+    `config.json` says under `spanferry` which languages were trained, and which decoder layer and heads were taught to
+    align. A card (`.md`) and a recipe (`.yaml`) in the folder stay; all else in it goes.
 
     Args:
         model: what was trained; it is not changed.
@@ -216,9 +216,15 @@ def export(model: Any, recipe: TrainRecipe, folder: Path | None = None) -> Path:
     half = copy.deepcopy(model).cpu().half()
     half.config.use_cache = True
     guided = recipe.guided_alignment
+    ours: dict[str, Any] = {}
+    if recipe.model is not None:
+        used = {code for corpus in recipe.data for code in (corpus.source_language, corpus.target_language)}
+        ours["languages"] = sorted(used)
     if guided.weight:
         layer = guided.layer % half.config.decoder_layers
-        half.config.spanferry = {"alignment_layer": layer, "alignment_heads": list(guided.heads)}
+        ours |= {"alignment_layer": layer, "alignment_heads": list(guided.heads)}
+    if ours:
+        half.config.spanferry = ours
     if recipe.model is not None:
         names = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
         tokens = {name: getattr(half.config, name) for name in names}
