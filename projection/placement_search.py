@@ -323,7 +323,6 @@ def search_all(
     source: str,
     target: str,
     settings: SearchSettings = SearchSettings(),
-    open_tokens: int = 4096,
 ) -> list[Found]:
     """Search all problems, many at a time, neighbours in length together; one result a problem, in their order.
 
@@ -332,7 +331,6 @@ def search_all(
         scorer: the model.
         source, target: FLORES-200 codes.
         settings: see `SearchSettings`.
-        open_tokens: how many template tokens may be at work at a time; bounds the memory for states.
     """
     found: dict[int, Found] = {}
     running: dict[int, _Running] = {}
@@ -350,9 +348,9 @@ def search_all(
     while waiting or running:
         tokens = sum(work.tokens for work in running.values())
         # Sources are read a portion at a time, which is cheaper than one whenever another is done.
-        if waiting and tokens <= open_tokens // 2:
+        if waiting and tokens <= scorer.open_tokens // 2:
             fresh: list[int] = []
-            while waiting and (tokens < open_tokens or not fresh):
+            while waiting and (tokens < scorer.open_tokens or not fresh):
                 fresh.append(waiting.pop())
                 tokens += len(problems[fresh[-1]].template.tokens)
             sources = [problems[number].source for number in fresh]

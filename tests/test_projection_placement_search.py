@@ -28,6 +28,7 @@ class TableScorer:
     encode: Callable[[str], list[int]]
     fingerprint = "table"
     max_tokens = 1000
+    open_tokens = 40
     end = END
     unknown: int | None = None
     fed: int = 0
@@ -127,9 +128,7 @@ def boundaries(text: str, *, characters: bool) -> tuple[list[int], list[int]]:
 
 
 def run(scorer: TableScorer, problems: list[Problem], **settings: object) -> list[Found]:
-    found = search_all(
-        problems, scorer, source="eng_Latn", target="deu_Latn", settings=SearchSettings(**settings), open_tokens=40
-    )
+    found = search_all(problems, scorer, source="eng_Latn", target="deu_Latn", settings=SearchSettings(**settings))
     assert scorer.is_open == 0
     return found
 

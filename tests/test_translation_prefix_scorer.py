@@ -173,9 +173,8 @@ def test_the_search_on_a_real_model_equals_brute_force(family: str, n_best: int)
         pairs = [(start, end) for start in starts for end in ends if start < end]
         scores = whole_scores(engine, source, [markers.around(text, *pair) for pair in pairs])
         expected.append(sorted(zip(scores, pairs, strict=True), reverse=True)[:n_best])
-    found = search_all(
-        problems, engine, source="eng_Latn", target="deu_Latn", settings=SearchSettings(n_best), open_tokens=60
-    )
+    engine.open_tokens = 60
+    found = search_all(problems, engine, source="eng_Latn", target="deu_Latn", settings=SearchSettings(n_best))
     for result, best in zip(found, expected, strict=True):
         assert [(place.start, place.end) for place in result.places] == [pair for _, pair in best]
         assert [place.log_prob for place in result.places] == pytest.approx([score for score, _ in best], abs=1e-3)

@@ -29,6 +29,7 @@ class CTranslate2PrefixScorer:
     def __init__(self, translator: CTranslate2Translator) -> None:
         self.translator = translator
         self.fingerprint = translator.fingerprint
+        self.open_tokens = 4096
         self.max_tokens = translator.max_tokens - _ROOM
         tokenizer = translator.tokenizer
         self._tokens = tokenizer.subwords.vocabulary

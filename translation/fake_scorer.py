@@ -46,6 +46,7 @@ class FakePrefixScorer:
     end = 0
     unknown: int | None = None
     max_tokens = 100_000
+    open_tokens = 4096
 
     def __init__(
         self, dictionary: Mapping[str, str] | None = None, markers: Sequence[tuple[str, str]] = _MARKERS

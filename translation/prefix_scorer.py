@@ -78,6 +78,11 @@ class PrefixScorer(Protocol):
         ...
 
     @property
+    def open_tokens(self) -> int:
+        """How many template tokens, all sentences together, should be at work at a time: it bounds the memory."""
+        ...
+
+    @property
     def end(self) -> int:
         """The id of the token that ends a translation."""
         ...

@@ -26,6 +26,9 @@ _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": 
 # Largest tensors of a batch, in numbers: logits (tokens x vocabulary), and pasts (rows x states).
 _MOST_LOGITS = {"cpu": 2**20, "cuda": 2**28}
 _MOST_PAST = {"cpu": 2**15, "cuda": 2**19}
+# Memory for states of sentences at work, in bytes, and how many states an exact search holds for a template token.
+_STATE_MEMORY = {"cpu": 2**30, "cuda": 2**34}
+_STATES_A_TOKEN = 40
 # So many tokens beside each of the template go into the small softmax of rough answers.
 _LIKELY = 64
 # What float32 may round away; a bound must not fall below the truth by it.
@@ -110,6 +113,9 @@ class TorchScorer:
         like = own.key.weight
         self._pool = StatePool(layers, own.key.out_features, like)
         self._source_pool = StatePool(layers, own.key.out_features, like)
+        memory = _STATE_MEMORY["cpu" if self.device.type == "cpu" else "cuda"]
+        state = 2 * layers * own.key.out_features * like.element_size()
+        self.open_tokens = max(128, memory // (state * _STATES_A_TOKEN))
         self._ids = {token: number for number, token in enumerate(tokenizer.subwords.vocabulary)}
         self.end = self._ids[tokenizer.eos]
         self._unknown = self._ids[tokenizer.unk]
