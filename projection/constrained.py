@@ -283,7 +283,7 @@ def _moved(place: Placement, offset: int) -> Placement:
 def _stretch(span: Span, text: TranslatedText) -> tuple[tuple[int, int], tuple[int, int]] | None:
     """Return the part of the source that the span lies in and its rendering: all segments that it touches.
 
-    None where it touches none. A span that sticks out of its segments is marked as far as they go.
+    None where it touches none. Where a span sticks out of its segments, the white space beside them comes along.
     """
     if not text.segments:
         return (0, len(text.source)), (0, len(text.target))
