@@ -19,7 +19,7 @@ import numpy as np
 from spanferry.alignment.base import Link, TokenizedText, WordAlignment
 from spanferry.alignment.placement import words_of_subwords
 from spanferry.alignment.symmetrize import SYMMETRIZATIONS, get_symmetrization
-from spanferry.data.errors import ConfigError, ModelError, did_you_mean
+from spanferry.data.errors import ConfigError, did_you_mean
 from spanferry.translation.ct2 import CTranslate2Translator, load_ctranslate2
 
 METHODS = ("forward", "threshold", *SYMMETRIZATIONS)
@@ -45,7 +45,9 @@ class AttentionAligner:
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``; of a loaded model, its own.
         batch_tokens: target subwords in one batch; like the device not part of the fingerprint.
 
-    The score of a link is the probability that was held against the threshold.
+    The score of a link is the probability that was held against the threshold. Subwords past the model's longest
+    sentence are not read, so that the words they belong to have no links: such a text is as a rule a translation that
+    went round in circles, and one of them must not stop a build.
 
     Raises:
         ConfigError: a setting is out of range.
@@ -81,7 +83,6 @@ class AttentionAligner:
 
         Raises:
             LanguageError: the model does not translate between the two, in a direction that the method needs.
-            ModelError: a text is longer than the model can take.
         """
         forward = forced_attention(
             self._translator, pairs, source=source, target=target, batch_tokens=self._batch_tokens
@@ -108,7 +109,8 @@ def forced_attention(
     """Return, a pair, P(source word | target word) by the attention: an array (source words, target words).
 
     A target word's column is the mean over its subwords; a source word's row the sum. A column sums to at most 1: the
-    rest is attention to the language and end tokens, which belong to no word.
+    rest is attention to the language and end tokens, which belong to no word. Subwords past the model's longest
+    sentence are left out; a word of such subwords has a row or column of zeros.
 
     Args:
         translator: a loaded model.
@@ -118,7 +120,6 @@ def forced_attention(
 
     Raises:
         LanguageError: the model does not translate from ``source`` into ``target``.
-        ModelError: a text is longer than the model can take.
     """
     tokenizer = translator.tokenizer
     source, target = tokenizer.check_pair(source, target, model=translator.model.model)
@@ -149,13 +150,9 @@ def forced_attention(
 def _place(translator: CTranslate2Translator, texts: Sequence[TokenizedText], *, target: bool) -> list[Placed]:
     placed: list[Placed] = []
     encoded = translator.tokenizer.subwords.encode_with_offsets([text.text for text in texts], target=target)
+    most = translator.max_tokens
     for text, (tokens, offsets) in zip(texts, encoded, strict=True):
-        if len(tokens) > translator.max_tokens:
-            raise ModelError(
-                f"a text of {len(tokens)} subwords, more than the {translator.max_tokens} that "
-                f"{translator.model.model} takes: {text.text[:60]!r}... Split it into sentences first"
-            )
-        placed.append((tokens, words_of_subwords(text.tokens, offsets)))
+        placed.append((tokens[:most], words_of_subwords(text.tokens, offsets[:most])))
     return placed
 
 

@@ -112,15 +112,16 @@ def mutual(similarity: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor,
     Returns:
         The links, and the means.
 
-    >>> links, probability = mutual(torch.tensor([[[9.0, 8.0], [8.9, 1.0]]]), torch.tensor([[2, 2]]))
+    >>> links, probability = mutual(torch.tensor([[[9.0, 1.0], [1.0, 9.0]]]), torch.tensor([[2, 2]]))
     >>> links.int().tolist()
-    [[[0, 1], [1, 0]]]
+    [[[1, 0], [0, 1]]]
 
-    (0, 0) is the most similar, but column 0 has another use, and column 1 none.
+    Cells within a thousandth of the best count as equal, and the first of them wins: a subword that stands twice (or
+    that two words share) has the same similarity twice, up to rounding that differs from batch to batch.
     """
     forward, backward = softmax_probability(similarity, sizes)
     probability = (forward * backward).sqrt()
-    rows, columns = probability.argmax(2).tolist(), probability.argmax(1).tolist()
+    rows, columns = _first_best(probability, 2).tolist(), _first_best(probability, 1).tolist()
     links = torch.zeros(similarity.shape, dtype=torch.bool)
     for index, (height, width) in enumerate(sizes.tolist()):
         best_of_rows = set(enumerate(rows[index][:height]))
@@ -128,6 +129,11 @@ def mutual(similarity: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor,
         for row, column in grow_diag_final_and(best_of_rows, best_of_columns):
             links[index, row, column] = True
     return links.to(similarity.device), probability
+
+
+def _first_best(probability: torch.Tensor, dim: int) -> torch.Tensor:
+    """Index along ``dim`` of the first cell that is as good as the best, up to a thousandth of it."""
+    return (probability >= probability.amax(dim, keepdim=True) * (1 - 1e-3)).int().argmax(dim)
 
 
 def _mutual_best(similarity: torch.Tensor) -> torch.Tensor:

@@ -291,7 +291,11 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
     assert state["global_step"] == 40
 
     config = json.loads((resumed / "config.json").read_text())
-    assert config["spanferry"] == {"alignment_layer": 0, "alignment_heads": [0]}
+    assert config["spanferry"] == {
+        "languages": ["deu_Latn", "eng_Latn"],
+        "alignment_layer": 0,
+        "alignment_heads": [0],
+    }
     assert config["dtype"] == "float16"
     (resumed / "README.md").write_text("card")
     (resumed / "pytorch_model.bin").write_bytes(b"old weights")
