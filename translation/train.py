@@ -93,9 +93,9 @@ def prepare_run(recipe: TrainRecipe) -> ModelTokenizer:
                 "augment, seed, ...). Choose another `output`, or remove the folder"
             )
         return load_tokenizer(vocabulary)
-    vocabulary.mkdir(parents=True, exist_ok=True)
     _log.info("reading and aligning %d corpora", len(recipe.data))
     sources = load_sources(recipe)
+    vocabulary.mkdir(parents=True, exist_ok=True)
     if recipe.model is not None:
         texts = (text for source in sources for text in (source.pair.source, source.pair.target))
         made = train_tokenizer(texts, vocabulary=recipe.model.vocabulary, languages=recipe.model.languages)
