@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from spanferry.alignment.registry import DEFAULT_ALIGNER
 from spanferry.data.errors import SpanferryError, did_you_mean
 from spanferry.flows.config_file import RawConfig, override, read_config, validate
 
@@ -87,7 +88,7 @@ class ProjectionSettings(Settings):
     """How spans are carried across."""
 
     method: str = Field("alignment", description="how a span finds its place: alignment or min-max")
-    aligner: str = Field("attention", description="which word aligner the method uses")
+    aligner: str = Field(DEFAULT_ALIGNER, description="which word aligner the method uses")
     on_lost: Literal["drop_example", "keep"] = Field(
         "drop_example", description="an example that lost a span is dropped, or kept without it (keep)"
     )

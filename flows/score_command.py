@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from spanferry.alignment.registry import DEFAULT_ALIGNER
+
 if TYPE_CHECKING:
     from spanferry.projection.score import ScoreResult
 
@@ -22,7 +24,7 @@ def score_command(
         Files | None, typer.Option(help="Word links, a line an example (i-j, zero-based), instead of an aligner.")
     ] = None,
     method: Annotated[str, typer.Option(help="Projection method.")] = "alignment",
-    aligner: Annotated[str, typer.Option(help="Aligner to take links from.")] = "attention",
+    aligner: Annotated[str, typer.Option(help="Aligner to take links from.")] = DEFAULT_ALIGNER,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting: projection.gap_cost=0.2, aligner.model=PATH."),

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from spanferry.alignment.registry import DEFAULT_ALIGNER
 from spanferry.flows.config import BuildConfig, parse_config
 
 # What a first build of each shape can start from: a sample that is shipped where there is one.
@@ -32,7 +33,7 @@ def template(task: str) -> str:
         "source": {"path": _SOURCES.get(task, "train.jsonl"), "language": "en"},
         "targets": ["de", "es"],
         "translation": {"model": "bundled", "beam_size": 4},
-        "projection": {"method": "alignment", "aligner": "attention"},
+        "projection": {"method": "alignment", "aligner": DEFAULT_ALIGNER},
         "output": f"out/{task}",
     }
     parse_config(values)

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from spanferry.alignment.base import Aligner, Token, TokenizedText
 from spanferry.alignment.given import GivenAligner
-from spanferry.alignment.registry import load_aligner
+from spanferry.alignment.registry import DEFAULT_ALIGNER, load_aligner
 from spanferry.alignment.tokens import split_on_space
 from spanferry.data.errors import ConfigError, DataError, did_you_mean
 from spanferry.data.example import Example
@@ -63,7 +63,7 @@ def score_files(
     alignments: Sequence[str | Path] = (),
     method: str = "alignment",
     settings: Mapping[str, Any] | None = None,
-    aligner: str = "attention",
+    aligner: str = DEFAULT_ALIGNER,
     aligner_settings: Mapping[str, Any] | None = None,
     task: str = "ner",
     format: str | None = None,
