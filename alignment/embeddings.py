@@ -17,7 +17,7 @@ from spanferry.alignment.base import TokenizedText, WordAlignment
 from spanferry.alignment.encoder import SplitBatch, SplitText, SubwordEncoder
 from spanferry.alignment.linking import ALIASES, LinkSettings, Pair, align_by_similarity
 from spanferry.data.errors import ModelError
-from spanferry.translation.checkpoints import checksum, find_checkpoint
+from spanferry.translation.checkpoints import checksum, find_checkpoint, no_progress_bars
 
 
 class EmbeddingAligner:
@@ -89,7 +89,8 @@ def _load_encoder(folder: Path, *, layer: int, device: str, batch_tokens: int) -
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval().to(device)
+        with no_progress_bars():
+            model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval().to(device)
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"{folder}: cannot be loaded as an encoder of transformers: {error}") from error
     if not tokenizer.is_fast:

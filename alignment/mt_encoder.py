@@ -26,7 +26,7 @@ from spanferry.alignment.encoder import SplitBatch, SplitText, SubwordEncoder
 from spanferry.alignment.linking import LinkSettings, Pair, align_by_similarity
 from spanferry.alignment.placement import words_of_subwords
 from spanferry.data.errors import ModelError
-from spanferry.translation.checkpoints import checksum, find_checkpoint
+from spanferry.translation.checkpoints import checksum, find_checkpoint, no_progress_bars
 from spanferry.translation.families import ModelTokenizer, load_tokenizer
 
 
@@ -116,7 +116,8 @@ def _load_encoder(folder: Path) -> Any:
     from transformers import AutoModelForSeq2SeqLM
 
     try:
-        model = AutoModelForSeq2SeqLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+        with no_progress_bars():
+            model = AutoModelForSeq2SeqLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"{folder}: cannot be loaded as a translation model of transformers: {error}") from error
     return model.get_encoder().eval()

@@ -8,8 +8,7 @@ checkpoints that ship their shared embedding under another name, and the attenti
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 from ctranslate2.converters import TransformersConverter
 
 from spanferry.data.errors import ModelError
-from spanferry.translation.checkpoints import Checkpoint
+from spanferry.translation.checkpoints import Checkpoint, no_progress_bars
 from spanferry.translation.families import ModelTokenizer
 
 Alignment = tuple[int | None, tuple[int, ...]]
@@ -51,7 +50,7 @@ def convert_checkpoint(
     vocabulary = _Vocabulary(tokenizer, int(config["vocab_size"]), config.get("decoder_start_token_id"))
     converter = _Converter(checkpoint, vocabulary, alignment)
     try:
-        with _no_progress_bars():
+        with no_progress_bars():
             converter.convert(str(output), quantization=quantization, force=True)
     except ModelError:
         raise
@@ -168,16 +167,3 @@ def _restore_shared_embedding(model: Any, checkpoint: Checkpoint) -> None:
     shared = torch.nn.Embedding(rows, width, _weight=embedding.to(dtype))
     model.shared = model.encoder.embed_tokens = model.decoder.embed_tokens = shared
     model.lm_head.weight = torch.nn.Parameter(tensors["lm_head.weight"].to(dtype), requires_grad=False)
-
-
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    from transformers.utils import logging
-
-    enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if enabled:
-            logging.enable_progress_bar()

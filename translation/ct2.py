@@ -234,7 +234,8 @@ class CTranslate2Translator:
         """Keep the workers busy; where memory runs out, go on with batches of half the size, now and later."""
         waiting = deque(chunks)
         running: deque[tuple[list[int], list[Any]]] = deque()
-        window = 2 * self.engine.num_translators + 2
+        # Deep, because batches take unlike times: the others go on while the slowest one is waited for.
+        window = 16 * self.engine.num_translators
         while waiting or running:
             while waiting and len(running) < window:
                 chunk = waiting.popleft()

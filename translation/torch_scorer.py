@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from spanferry.data.errors import ConfigError, ModelError
-from spanferry.translation.checkpoints import checksum, find_checkpoint
+from spanferry.translation.checkpoints import checksum, find_checkpoint, no_progress_bars
 from spanferry.translation.families import ModelTokenizer, load_tokenizer
 from spanferry.translation.prefix_scorer import Opened, Outcome, Step
 from spanferry.translation.torch_decoder import Lease, Rows, StatePool, run_rows, store_source, take_apart
@@ -67,9 +67,10 @@ def load_torch_scorer(
         raise ModelError(f"{found.folder}: a converted CTranslate2 model; the torch engine needs the checkpoint itself")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = AutoModelForSeq2SeqLM.from_pretrained(
-        str(found.folder), dtype=_PRECISIONS[precision], local_files_only=True, use_safetensors=not allow_pickle
-    )
+    with no_progress_bars():
+        network = AutoModelForSeq2SeqLM.from_pretrained(
+            str(found.folder), dtype=_PRECISIONS[precision], local_files_only=True, use_safetensors=not allow_pickle
+        )
     name = f"torch:{checksum(found)[:16]}:{precision}"
     return TorchScorer(network.to(device), load_tokenizer(found.folder), fingerprint=name, batch_tokens=batch_tokens)
 
