@@ -50,7 +50,7 @@ class EmbeddingAligner:
     ) -> None:
         self._settings = LinkSettings(method, unit, distortion, threshold, temperature)
         checkpoint = find_checkpoint(ALIASES.get(str(model), model))
-        self._fingerprint = f"embeddings:{checksum(checkpoint)[:16]}:layer={layer}:{self._settings}"
+        self._fingerprint = f"embeddings:{checksum(checkpoint)[:16]}:layer={layer}:{self._settings.fingerprint}"
         self._encoder = _load_encoder(checkpoint.folder, layer=layer, device=device, batch_tokens=batch_tokens)
 
     @property

@@ -63,6 +63,22 @@ class LinkSettings:
         if not self.temperature > 0.0:
             raise ConfigError(f"temperature {self.temperature}, expected a number above 0")
 
+    @property
+    def fingerprint(self) -> str:
+        """What of the settings can change the links, in one word.
+
+        >>> LinkSettings("mutual", unit="word").fingerprint, LinkSettings("argmax", distortion=0.5).fingerprint
+        ('mutual,word,temperature=0.05', 'argmax,bpe,distortion=0.5')
+        """
+        parts = [self.method, self.unit]
+        if self.distortion:
+            parts.append(f"distortion={self.distortion}")
+        if self.method == "softmax":
+            parts.append(f"threshold={self.threshold}")
+        if self.method == "mutual":
+            parts.append(f"temperature={self.temperature}")
+        return ",".join(parts)
+
 
 def align_by_similarity(
     pairs: Sequence[Pair],

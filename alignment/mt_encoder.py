@@ -60,7 +60,7 @@ class MTEncoderAligner:
     ) -> None:
         self._settings = LinkSettings(method, unit, distortion, threshold, temperature)
         checkpoint = find_checkpoint(model)
-        self._fingerprint = f"mt-encoder:{checksum(checkpoint)[:16]}:layer={layer}:{self._settings}"
+        self._fingerprint = f"mt-encoder:{checksum(checkpoint)[:16]}:layer={layer}:{self._settings.fingerprint}"
         self._tokenizer = load_tokenizer(checkpoint.folder)
         self._name = str(model)
         encoder = _load_encoder(checkpoint.folder).to(device)

@@ -1,6 +1,6 @@
 """Projection methods on gold data: exact-span F1 of each method on each set, and the speed of the projection step.
 
-    python benchmarks/projection.py --eval ../shared/eval [--methods alignment,min-max] [--aligner eflomal]
+    python benchmarks/projection.py --eval SETS [--methods alignment,min-max] [--aligner eflomal]
 
 Opinion targets (``absa``) come with the links of two aligners, so that they need no model. The other sets are aligned
 by ``--aligner``, and left out without it. Every figure is also that of one `spanferry score` command.
