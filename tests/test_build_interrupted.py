@@ -27,6 +27,8 @@ def run(place, shards=None, how=None):
     pid = os.fork()
     if pid == 0:
         os.chdir(place)
+        # A suite that runs in the background of a shell inherits "ignore" for Ctrl-C; a user's terminal does not.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.dup2(os.open("stderr", os.O_CREAT | os.O_WRONLY | os.O_TRUNC), 2)
         sys.argv = ["spanferry", "build", "build.yaml", *(["--quiet"] if shards is None else [])]
         try:
