@@ -37,6 +37,8 @@ class MTEncoderAligner:
         model: folder, hub id or ``"bundled"``: an M2M100, NLLB, mBART-50 or Marian checkpoint.
         method, unit, distortion, threshold, temperature: see `spanferry.alignment.linking.LinkSettings`.
         layer: hidden state to use; None is the encoder's output.
+        revision: commit or tag of a hub model; the newest if absent.
+        allow_pickle: take `pytorch_model.bin` where no safetensors are, read by torch's weights_only unpickler.
         device: ``"cpu"``, ``"cuda"``, ...; not part of the fingerprint, no more than the number of subwords in one
             forward pass.
 
@@ -55,11 +57,18 @@ class MTEncoderAligner:
         distortion: float = 0.0,
         threshold: float = 0.001,
         temperature: float = 0.05,
+        revision: str | None = None,
+        allow_pickle: bool = False,
         device: str = "cpu",
         batch_tokens: int = 1024,
     ) -> None:
         self._settings = LinkSettings(method, unit, distortion, threshold, temperature)
-        checkpoint = find_checkpoint(model)
+        checkpoint = find_checkpoint(model, revision=revision, allow_pickle=allow_pickle)
+        if checkpoint.converted:
+            raise ModelError(
+                f"{model}: a converted CTranslate2 model, whose encoder cannot be read on its own. Give 'mt-encoder' the "
+                "checkpoint that it was made from (its setting `model`), or take the aligner 'attention'"
+            )
         self._fingerprint = f"mt-encoder:{checksum(checkpoint)[:16]}:layer={layer}:{self._settings.fingerprint}"
         self._tokenizer = load_tokenizer(checkpoint.folder)
         self._name = str(model)

@@ -152,7 +152,9 @@ def _aligner_defaults(config: BuildConfig, translator: Translator) -> dict[str, 
         if config.projection.aligner == "attention":
             defaults["model"] = translator
         elif config.projection.aligner == "mt-encoder":
-            defaults["model"] = config.translation.model
+            settings = config.translation
+            defaults |= {"model": settings.model, "revision": settings.revision}
+            defaults["allow_pickle"] = settings.settings.get("allow_pickle", False)
     return defaults
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,9 @@ settings.register_profile("spanferry", deadline=None, suppress_health_check=[Hea
 settings.load_profile("spanferry")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Prefect makes its home when it is imported; the suite leaves the user's alone, and needs none to be there.
+os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-home-")
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from spanferry.alignment.linking import Pair
 from spanferry.alignment.mt_encoder import MTEncoderAligner
 from spanferry.alignment.placement import words_of_subwords
 from spanferry.alignment.tokens import from_words, split_on_space, tokenize
-from spanferry.data.errors import ConfigError, LanguageError
+from spanferry.data.errors import ConfigError, LanguageError, ModelError
 from spanferry.translation.ct2 import CTranslate2Translator, load_ctranslate2
 from spanferry.translation.families import load_tokenizer
 
@@ -142,6 +142,12 @@ def test_the_encoder_finds_the_same_words(tiny_checkpoint: Callable[[str], Path]
         texts, aligner.align([(text, text) for text in texts], source="eng_Latn", target=target), strict=True
     ):
         assert {link[:2] for link in alignment.links} >= {(i, i) for i in range(len(text.tokens))}
+
+
+def test_a_converted_model_has_no_encoder_to_read(tiny_checkpoint: Callable[[str], Path], model_cache: Path) -> None:
+    converted = load_ctranslate2(tiny_checkpoint("nllb"), device="cpu", cache_dir=model_cache).model.path
+    with pytest.raises(ModelError, match=r"converted CTranslate2 model.*take the aligner 'attention'"):
+        MTEncoderAligner(converted)
 
 
 def test_a_language_that_the_model_does_not_speak(tiny_checkpoint: Callable[[str], Path], pairs: list[Pair]) -> None:
