@@ -66,8 +66,8 @@ class MTEncoderAligner:
         checkpoint = find_checkpoint(model, revision=revision, allow_pickle=allow_pickle)
         if checkpoint.converted:
             raise ModelError(
-                f"{model}: a converted CTranslate2 model, whose encoder cannot be read on its own. Give 'mt-encoder' the "
-                "checkpoint that it was made from (its setting `model`), or take the aligner 'attention'"
+                f"{model}: a converted CTranslate2 model, whose encoder cannot be read on its own. Give 'mt-encoder' "
+                "the checkpoint that it was made from (its setting `model`), or take the aligner 'attention'"
             )
         self._fingerprint = f"mt-encoder:{checksum(checkpoint)[:16]}:layer={layer}:{self._settings.fingerprint}"
         self._tokenizer = load_tokenizer(checkpoint.folder)
