@@ -22,7 +22,7 @@ ALIGNERS = LazyTable(
     },
 )
 
-# What aligned best with the bundled model; the figures are in `spanferry.alignment.mt_encoder`.
+# What aligned best with the bundled model; the figures are in `docs/projection.md`.
 DEFAULT_ALIGNER = "mt-encoder"
 
 
