@@ -24,6 +24,15 @@ ROOT = Path(__file__).resolve().parent.parent
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-home-")
 
 
+def _module(path: Path) -> ModuleType:
+    """Import a file that is not part of the package."""
+    spec = importlib.util.spec_from_file_location(f"spanferry_test_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The project's root folder."""
@@ -45,11 +54,7 @@ def eval_dir() -> Path:
 @pytest.fixture(scope="session")
 def checkpoints() -> ModuleType:
     """The module that builds them (`tests/checkpoints.py`): toy sentences, and what transformers calls things."""
-    spec = importlib.util.spec_from_file_location("spanferry_test_checkpoints", ROOT / "tests" / "checkpoints.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return _module(ROOT / "tests" / "checkpoints.py")
 
 
 @pytest.fixture(scope="session")
@@ -107,11 +112,7 @@ def published() -> Callable[[Path], dict[str, bytes]]:
 @pytest.fixture(scope="session")
 def simalign_ratio() -> ModuleType:
     """The benchmark `benchmarks/simalign_ratio.py`: it builds encoders, and has sentence pairs of the samples."""
-    spec = importlib.util.spec_from_file_location("spanferry_simalign_ratio", ROOT / "benchmarks" / "simalign_ratio.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return _module(ROOT / "benchmarks" / "simalign_ratio.py")
 
 
 @pytest.fixture(scope="session")
