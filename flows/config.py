@@ -87,7 +87,7 @@ class TranslationSettings(Settings):
 class ProjectionSettings(Settings):
     """How spans are carried across."""
 
-    method: str = Field("alignment", description="how a span finds its place: alignment or min-max")
+    method: str = Field("alignment", description="how a span finds its place: alignment, min-max or constrained")
     aligner: str = Field(DEFAULT_ALIGNER, description="which word aligner the method uses")
     on_lost: Literal["drop_example", "keep"] = Field(
         "drop_example", description="an example that lost a span is dropped, or kept without it (keep)"
