@@ -25,6 +25,15 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Vote:
+    """What one method of several said of a span: a place, or None, with its score by its own scale."""
+
+    method: str
+    target: Span | None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Projection:
     """Where one source span went.
 
@@ -34,10 +43,12 @@ class Projection:
         method: name of the method that decided (``"alignment"``, ``"constrained"``, ...).
         score: confidence in 0..1 by the method's own scale; None where it has none.
         reason: see `Reason`.
-        detail: free text for people: a filter's verdict, the votes of a cascade.
+        detail: free text for people: a filter's verdict, what a search did.
         source_coverage: share of the source span's words that have a counterpart in the target span, 0..1; None where
             the method does not look at words.
         target_coverage: share of the target span's words that have a counterpart in the source span, 0..1.
+        confidence: probability that both ends are right, 0..1, from a calibration on gold; None without one.
+        votes: what each method said, for a method made of methods.
     """
 
     source: Span
@@ -48,6 +59,8 @@ class Projection:
     detail: str = ""
     source_coverage: float | None = None
     target_coverage: float | None = None
+    confidence: float | None = None
+    votes: tuple[Vote, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.target is None) != (self.reason is not None):
@@ -64,6 +77,8 @@ class TranslatedText:
         spans: the source spans, in any order; may nest, cross, touch and repeat.
         segments: which stretch of the target renders which stretch of the source; empty means the whole.
         source_tokens, target_tokens: tokens that the data brings; None lets the projector tokenise.
+        placed: where the marks of each span came out, half-open offsets into ``target``, when the text was translated
+            with the marks in it; an entry is None for marks that did not come back. None: translated without marks.
     """
 
     source: str
@@ -72,6 +87,7 @@ class TranslatedText:
     segments: tuple[Segment, ...] = ()
     source_tokens: tuple[Token, ...] | None = None
     target_tokens: tuple[Token, ...] | None = None
+    placed: tuple[tuple[int, int] | None, ...] | None = None
 
 
 @runtime_checkable
