@@ -6,10 +6,12 @@ The Prefect flow in `spanferry.flows.translate_train` is made of the same functi
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -119,15 +121,16 @@ def _build_language(plan: BuildPlan, language: Language, parts: Parts, progress:
         return Timing(reused=total)
     began = time.monotonic()
     translating, carrying = f"{language.bcp47}: translating", f"{language.bcp47}: carrying"
-    stats = TranslationStats()
+    stats: list[TranslationStats] = []
     progress.start(translating, total, total - rows)
     progress.start(carrying, total, total - rows)
 
     def translate(job: Job) -> Translated:
+        stats.append(own := TranslationStats())
         with _rows_of(job, translating, progress) as step:
-            return translate_examples(read_shard(job), parts, job.direction, progress=step, stats=stats)
+            return translate_examples(read_shard(job), parts, job.direction, progress=step, stats=own)
 
-    for job, translated in one_ahead(open_jobs, translate):
+    for job, translated in working_ahead(open_jobs, translate):
         write_shard(job, carry_examples(translated, parts, job.direction))
         progress.advance(carrying, job.rows)
     progress.finish(translating)
@@ -136,9 +139,9 @@ def _build_language(plan: BuildPlan, language: Language, parts: Parts, progress:
         seconds=time.monotonic() - began,
         rows=rows,
         reused=total - rows,
-        translated=stats.translated,
-        remembered=stats.remembered,
-        model_seconds=stats.model_seconds,
+        translated=sum(each.translated for each in stats),
+        remembered=sum(each.remembered for each in stats),
+        model_seconds=sum(each.model_seconds for each in stats),
     )
 
 
@@ -157,21 +160,26 @@ def _rows_of(job: Job, stage_name: str, progress: Progress) -> Iterator[Callable
     progress.advance(stage_name, job.rows - done)
 
 
-def one_ahead(items: Sequence[Item], work: Callable[[Item], Result]) -> Iterator[tuple[Item, Result]]:
-    """Yield each item with its result, while the next one is being worked on in a thread of its own.
+def working_ahead(
+    items: Sequence[Item], work: Callable[[Item], Result], at_once: int = 2
+) -> Iterator[tuple[Item, Result]]:
+    """Yield each item with its result, in order, while the next ones are worked on in threads of their own.
 
-    One ahead and no more, so that memory holds two results. The thread that waits can be interrupted at once.
+    ``at_once`` are under way at any time: while the last batches of one shard are computed, and its results put
+    together, the first batches of the next keep the other workers of the model busy. Memory holds one result more
+    than that. The thread that waits can be interrupted at once.
 
-    >>> list(one_ahead([1, 2, 3], lambda number: number * number))
+    >>> list(working_ahead([1, 2, 3], lambda number: number * number))
     [(1, 1), (2, 4), (3, 9)]
     """
-    ahead = ThreadPoolExecutor(1, thread_name_prefix="ahead")
+    threads = ThreadPoolExecutor(at_once, thread_name_prefix="ahead")
+    coming = iter(items)
     try:
-        waiting = ahead.submit(work, items[0]) if items else None
-        for index, item in enumerate(items):
-            assert waiting is not None  # there are items
-            result = waiting.result()
-            waiting = ahead.submit(work, items[index + 1]) if index + 1 < len(items) else None
+        under_way = deque((item, threads.submit(work, item)) for item in islice(coming, at_once))
+        while under_way:
+            item, promise = under_way.popleft()
+            result = promise.result()
+            under_way.extend((each, threads.submit(work, each)) for each in islice(coming, 1))
             yield item, result
     finally:
-        ahead.shutdown(wait=False, cancel_futures=True)
+        threads.shutdown(wait=False, cancel_futures=True)

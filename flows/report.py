@@ -56,7 +56,7 @@ class Timing:
         reused: rows whose shards were there before.
         translated: sentences that the model translated.
         remembered: sentences that came from the translation memory.
-        model_seconds: time in the model, of the translation alone.
+        model_seconds: time in the translation model, added up over shards that were translated at the same time.
     """
 
     seconds: float = 0.0
