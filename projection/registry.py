@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from spanferry.alignment.base import Aligner
 from spanferry.data.errors import ConfigError, did_you_mean
 from spanferry.data.registry import LazyTable
 from spanferry.projection.base import Projector
@@ -15,19 +17,76 @@ PROJECTORS = LazyTable(
     group="spanferry.projectors",
     builtin={
         "alignment": "spanferry.projection.by_alignment:AlignmentProjector",
+        "cascade": "spanferry.projection.cascade:CascadeProjector",
         "constrained": "spanferry.projection.constrained:ConstrainedProjector",
+        "ensemble": "spanferry.projection.cascade:EnsembleProjector",
         "min-max": "spanferry.projection.by_alignment:min_max_projector",
     },
 )
 
 
-def load_projector(name: str, **settings: Any) -> Projector:
+class Aligners:
+    """The aligners that projectors share: each is loaded when first asked for, and once, whoever asks for it.
+
+    Args:
+        default: the aligner of a method that names none, or its name; None: every method must name its own.
+        settings: what the default is loaded with, when it is a name.
+        given: name -> the settings that any aligner of that name gets unless its own say otherwise (a device, say).
+
+    >>> aligners = Aligners("fake")
+    >>> aligners.get() is aligners.get("fake"), aligners.get() is aligners.get("fake", {"dictionary": {"wine": "Wein"}})
+    (True, False)
+    """
+
+    def __init__(
+        self,
+        default: Aligner | str | None = None,
+        settings: Mapping[str, Any] | None = None,
+        given: Callable[[str], Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.default = default
+        self._default_settings = settings or {}
+        self._given = given
+        self._loaded: dict[str, Aligner] = {}
+
+    def get(self, name: str | None = None, settings: Mapping[str, Any] | None = None) -> Aligner:
+        """Return the aligner called ``name``, or the default, made with ``settings``.
+
+        Raises:
+            ConfigError: see `spanferry.alignment.registry.load_aligner`; or there is no default, or it takes no
+                settings because it was given ready made.
+        """
+        from spanferry.alignment.registry import load_aligner
+
+        if not isinstance(settings, Mapping | None):
+            raise ConfigError(f"aligner_settings are {settings!r}: expected a mapping")
+        if name is None:
+            if self.default is None:
+                raise ConfigError("no aligner was given")
+            if not isinstance(self.default, str):
+                if settings:
+                    raise ConfigError("aligner_settings without an aligner: name the aligner that they are for")
+                return self.default
+            name, settings = self.default, {**self._default_settings, **(settings or {})}
+        key = json.dumps([name, settings or {}], sort_keys=True, default=repr)
+        if key not in self._loaded:
+            given = self._given(name) if self._given else {}
+            self._loaded[key] = load_aligner(name, **{**given, **(settings or {})})
+        return self._loaded[key]
+
+
+def load_projector(name: str, aligners: Aligners | None = None, /, **settings: Any) -> Projector:
     """Make the projector called ``name`` with its own settings.
 
-    An aligner may be given as such or by its name, see `spanferry.alignment.registry`.
+    Every method also takes ``calibration``, a file that `spanferry score --fit-calibration` wrote for the same method
+    and settings, and with it ``min_confidence``, 0..1: see `spanferry.projection.calibration`.
+
+    An aligner is given as such, or by its name, and then with ``aligner_settings``, see
+    `spanferry.alignment.registry`. ``aligners`` has those that are shared, and the one to take when none is named.
 
     Raises:
         ConfigError: the name or a setting is unknown, a required setting is missing, or a value is out of range.
+        DataError: the calibration cannot be read.
 
     >>> load_projector("alignment", aligner="fake", gap_cost=0.2).fingerprint[:43]
     'alignment/1(form=candidates,gap_cost=0.2,id'
@@ -38,18 +97,40 @@ def load_projector(name: str, **settings: Any) -> Projector:
     """
     factory = PROJECTORS.load(name)
     parameters = projector_settings(name)
+    aligners = aligners or Aligners()
+    general = {key: settings.pop(key, None) for key in ("calibration", "min_confidence") if key not in parameters}
+    aligned = "aligner" in parameters
     for setting in settings:
-        if setting not in parameters:
-            hint = did_you_mean(setting, parameters)
-            raise ConfigError(f"projection method {name!r} has no setting {setting!r}: {hint}")
+        if setting not in parameters and not (aligned and setting == "aligner_settings"):
+            known = [*parameters, *general, *(["aligner_settings"] if aligned else [])]
+            raise ConfigError(f"projection method {name!r} has no setting {setting!r}: {did_you_mean(setting, known)}")
+    if aligned:
+        _settle_aligner(settings, aligners)
+    if "steps" in parameters:
+        from spanferry.projection.cascade import load_steps
+
+        settings["steps"] = load_steps(settings.get("steps", parameters["steps"].default), aligners)
     for setting, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and setting not in settings:
             raise ConfigError(f"projection method {name!r} needs the setting {setting!r}, a {parameter.annotation}")
-    if isinstance(settings.get("aligner"), str):
-        from spanferry.alignment.registry import load_aligner
+    projector = cast(Projector, factory(**settings))
+    if general.get("calibration") is None and general.get("min_confidence") is None:
+        return projector
+    from spanferry.projection.calibration import calibrated
 
-        settings["aligner"] = load_aligner(settings["aligner"])
-    return cast(Projector, factory(**settings))
+    return calibrated(projector, **general)
+
+
+def _settle_aligner(settings: dict[str, Any], aligners: Aligners) -> None:
+    """Put an aligner in place of its name and settings."""
+    own = settings.pop("aligner_settings", None)
+    named = settings.get("aligner")
+    if named is None and aligners.default is None and own is None:
+        return  # what is missing is said with every other setting that is
+    if named is None or isinstance(named, str):
+        settings["aligner"] = aligners.get(named, own)
+    elif own is not None:
+        raise ConfigError("aligner_settings go with an aligner's name, not with an aligner that is ready made")
 
 
 def projector_settings(name: str) -> Mapping[str, inspect.Parameter]:

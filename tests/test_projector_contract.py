@@ -19,7 +19,19 @@ Dictionary = Mapping[str, str]
 # Name -> the settings that make it run without a model, given what each source word becomes in the target.
 SETTINGS: dict[str, Callable[[Dictionary], dict[str, Any]]] = {
     "alignment": lambda dictionary: {"aligner": FakeAligner(dictionary)},
+    "cascade": lambda dictionary: {
+        "steps": [
+            {"method": "alignment", "aligner": FakeAligner(dictionary), "accept": 0.9},
+            {"method": "constrained", "model": FakePrefixScorer(dictionary)},
+        ],
+    },
     "constrained": lambda dictionary: {"model": FakePrefixScorer(dictionary)},
+    "ensemble": lambda dictionary: {
+        "steps": [
+            {"method": "min-max", "aligner": FakeAligner(dictionary)},
+            {"method": "constrained", "model": FakePrefixScorer(dictionary)},
+        ],
+    },
     "min-max": lambda dictionary: {"aligner": FakeAligner(dictionary)},
 }
 
