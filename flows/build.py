@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from spanferry.data.errors import ConfigError, did_you_mean
 from spanferry.flows.config import BuildConfig
+from spanferry.flows.cost import peak_memory
 from spanferry.flows.dataset import finish_build
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.jobs import BuildPlan, Job
@@ -81,7 +82,13 @@ def close(plan: BuildPlan, timings: dict[str, Timing], began: float, progress: P
     """
     report = finish_build(plan, progress)
     seconds = time.monotonic() - began
-    plan.folder.log_run({"seconds": seconds, "languages": {name: asdict(timing) for name, timing in timings.items()}})
+    plan.folder.log_run(
+        {
+            "seconds": seconds,
+            "peak_bytes": peak_memory(),
+            "languages": {name: asdict(timing) for name, timing in timings.items()},
+        }
+    )
     return BuildResult(plan.folder.root, report, timings, seconds)
 
 
@@ -142,6 +149,7 @@ def _build_language(plan: BuildPlan, language: Language, parts: Parts, progress:
         translated=sum(each.translated for each in stats),
         remembered=sum(each.remembered for each in stats),
         model_seconds=sum(each.model_seconds for each in stats),
+        characters=sum(each.characters for each in stats),
     )
 
 

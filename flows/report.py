@@ -57,6 +57,8 @@ class Timing:
         translated: sentences that the model translated.
         remembered: sentences that came from the translation memory.
         model_seconds: time in the translation model, added up over shards that were translated at the same time.
+        characters: length of what the models were given.
+        predicted: texts that a predictor was run on (translate-test).
     """
 
     seconds: float = 0.0
@@ -65,6 +67,8 @@ class Timing:
     translated: int = 0
     remembered: int = 0
     model_seconds: float = 0.0
+    characters: int = 0
+    predicted: int = 0
 
 
 @dataclass(frozen=True)
