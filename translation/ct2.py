@@ -109,6 +109,12 @@ class CTranslate2Translator:
         """Return the length of each text in the model's own tokens, special tokens excluded."""
         return [len(ids) for ids in self.tokenizer.subwords.encode(texts)]
 
+    def can_spell(self, texts: Sequence[str]) -> list[bool]:
+        """Tell of each text whether the vocabulary has all of it, to read and to write."""
+        read, written = self.tokenizer.subwords.encode(texts), self.tokenizer.subwords.encode_target(texts)
+        unknown = self.tokenizer.unk
+        return [unknown not in (*one, *other) for one, other in zip(read, written, strict=True)]
+
     def translate(self, texts: Sequence[str], *, source: str, target: str) -> list[Hypothesis]:
         """Translate each sentence; see `Translator.translate`.
 

@@ -47,6 +47,7 @@ def translate_texts(
     target: str,
     memory: TranslationMemory | None = None,
     whole: Sequence[Iterable[Range]] | None = None,
+    ranges: Sequence[Sequence[Range]] | None = None,
     settings: TextSettings = TextSettings(),
     progress: Progress | None = None,
     stats: TranslationStats | None = None,
@@ -61,6 +62,8 @@ def translate_texts(
         target: language wanted, likewise.
         memory: what is in it is not translated again; what is translated is added.
         whole: for each text, ranges that no sentence should end in (labelled spans, say).
+        ranges: for each text, what of it to translate, in order, in place of its sentences (`text_ranges`); the rest of
+            the text stays as it is.
         settings: see `TextSettings`.
         progress: see `Progress`.
         stats: is added to.
@@ -90,16 +93,9 @@ def translate_texts(
     from_language, to_language = get_language(source), get_language(target)
     model = RememberingModel(translator, from_language.flores, to_language.flores, memory, stats, chunk_size)
     protector = Protector(settings.protect)
-    by_sentence = settings.split == "sentences"
-    ranges = {
-        text: sentence_ranges(text, from_language.flores, apart=protector.blocks(text), sentences=by_sentence)
-        for text in dict.fromkeys(texts)
-    }
-    plans = [(text, tuple(ranges[text])) for text in texts]
-    if whole is not None:
-        plans = [
-            (text, tuple(join_across(text, cuts, spans))) for (text, cuts), spans in zip(plans, whole, strict=True)
-        ]
+    if ranges is None:
+        ranges = text_ranges(texts, source=source, whole=whole, settings=settings)
+    plans = [(text, tuple(cuts)) for text, cuts in zip(texts, ranges, strict=True)]
     sentences = dict.fromkeys(text[start:end] for text, cuts in dict.fromkeys(plans) for start, end in cuts)
     outcomes = _translate_sentences(list(sentences), model, protector, settings.stand_ins, progress)
     adds_spaces = from_language.script in _SCRIPTS_WITHOUT_SPACES and to_language.script not in _SCRIPTS_WITHOUT_SPACES
@@ -107,6 +103,32 @@ def translate_texts(
     stats.texts += len(texts)
     stats.seconds += time.perf_counter() - began
     return [translations[plan] for plan in plans]
+
+
+def text_ranges(
+    texts: Sequence[str],
+    *,
+    source: str,
+    whole: Sequence[Iterable[Range]] | None = None,
+    settings: TextSettings = TextSettings(),
+) -> list[list[Range]]:
+    """Return, a text, the ranges that `translate_texts` shows to the model: its sentences, or lines.
+
+    Args:
+        texts, source, whole, settings: as for `translate_texts`.
+
+    >>> text_ranges(["It works. Thanks!"], source="en")
+    [[(0, 9), (10, 17)]]
+    """
+    language, protector = get_language(source).flores, Protector(settings.protect)
+    by_sentence = settings.split == "sentences"
+    ranges = {
+        text: sentence_ranges(text, language, apart=protector.blocks(text), sentences=by_sentence)
+        for text in dict.fromkeys(texts)
+    }
+    if whole is None:
+        return [ranges[text] for text in texts]
+    return [join_across(text, ranges[text], spans) for text, spans in zip(texts, whole, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
