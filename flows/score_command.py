@@ -34,12 +34,24 @@ def score_command(
     lang_source: Annotated[str, typer.Option(help="Language of the source.")] = "en",
     lang_target: Annotated[str | None, typer.Option(help="Language of the target; not needed with links.")] = None,
     pair_by: Annotated[str, typer.Option(metavar="auto|order|id", help="How examples are paired.")] = "auto",
+    fit_calibration: Annotated[
+        Path | None, typer.Option(help="Write a calibration here, fitted to these data: score -> confidence.")
+    ] = None,
+    calibration: Annotated[Path | None, typer.Option(help="Give every span a confidence by this calibration.")] = None,
+    min_confidence: Annotated[
+        float | None, typer.Option(help="Leave out spans that are less sure, 0 to 1; needs --calibration.")
+    ] = None,
+    curve: Annotated[bool, typer.Option("--curve", help="What each threshold on the confidence keeps.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False,
 ) -> None:
     """Project gold spans onto a translation and compare with its gold: precision, recall, F1 in percent."""
+    from spanferry.flows.score_confidence import check_options, report_confidence
     from spanferry.projection.score import score_files
 
+    check_options(fit_calibration, calibration, min_confidence)
     settings = _settings(set_ or [])
+    dial = {"calibration": calibration and str(calibration), "min_confidence": min_confidence}
+    settings["projection"] |= {name: value for name, value in dial.items() if value is not None}
     result = score_files(
         source,
         target,
@@ -54,10 +66,14 @@ def score_command(
         lang_target=lang_target,
         pair_by=pair_by,  # type: ignore[arg-type]  # checked there
     )
+    confidence = report_confidence(result, fit=fit_calibration, calibration=calibration, curve=curve)
     if as_json:
-        print(json.dumps(result.to_json(), ensure_ascii=False, indent=2))
+        found = result.to_json() | ({} if confidence is None else {"confidence": confidence.to_json()})
+        print(json.dumps(found, ensure_ascii=False, indent=2))
     else:
         print(table(result))
+        if confidence is not None:
+            print("", *confidence.lines(), sep="\n")
 
 
 def table(result: ScoreResult) -> str:

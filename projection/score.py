@@ -11,18 +11,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from spanferry.alignment.base import Aligner, Token, TokenizedText
+from spanferry.alignment.base import Token, TokenizedText
 from spanferry.alignment.given import GivenAligner
-from spanferry.alignment.registry import DEFAULT_ALIGNER, load_aligner
+from spanferry.alignment.registry import DEFAULT_ALIGNER
 from spanferry.alignment.tokens import split_on_space
 from spanferry.data.errors import ConfigError, DataError, did_you_mean
 from spanferry.data.example import Example
 from spanferry.data.formats import read_examples
 from spanferry.data.signature import signature
 from spanferry.data.tasks import content_id
-from spanferry.projection.base import TranslatedText
+from spanferry.projection.base import Projector, TranslatedText
+from spanferry.projection.calibration import Judged
 from spanferry.projection.metrics import SpanScores, span_scores
-from spanferry.projection.registry import load_projector, projector_settings
+from spanferry.projection.registry import Aligners, load_projector, projector_settings
 from spanferry.translation.languages import get_language
 
 PairBy = Literal["auto", "order", "id"]
@@ -41,6 +42,8 @@ class ScoreResult:
         projected: see ``spans``.
         reasons: why the others did not: reason -> how often.
         signature: method, settings, data and version in one line.
+        method: fingerprint of the projector; ``""`` where each file had one of its own (files of links).
+        judged: every projection that found a place, with whether gold has it.
     """
 
     scores: SpanScores
@@ -49,6 +52,8 @@ class ScoreResult:
     projected: int
     reasons: Mapping[str, int] = field(default_factory=dict)
     signature: str = ""
+    method: str = ""
+    judged: tuple[Judged, ...] = field(default=(), repr=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain data; percentages are 0..100, rounded to two decimals."""
@@ -96,28 +101,33 @@ def score_files(
     if lang_target is None and not alignments:
         raise ConfigError("the target language is not known: give it (--lang-target), or give the alignments")
     languages = get_language(lang_source).flores, get_language(lang_target).flores if lang_target else "und"
-    loaded = None
-    if not alignments and "aligner" in projector_settings(method):
-        loaded = load_aligner(aligner, **(aligner_settings or {}))
-
+    aligners = Aligners(aligner, aligner_settings)
+    projector: Projector | None = None
     total, reasons, examples, spans = SpanScores(), Counter[str](), 0, 0
+    judged: list[Judged] = []
     fingerprints: dict[str, None] = {}  # a set in order: with given links, each file of links has its own
     for number, (source, target) in enumerate(zip(sources, targets, strict=True)):
         pairs = _read_pairs(source, target, task, format, pair_by)
         texts = [_text(here, there, name, bool(alignments)) for here, there in pairs for name in here.fields]
-        given = loaded
         chosen = dict(settings or {})
         if alignments:
-            given = GivenAligner.from_file(alignments[number], [_tokenized(text) for text in texts])
-            if not any(there.tokens for _, there in pairs):
+            aligners = Aligners(GivenAligner.from_file(alignments[number], [_tokenized(text) for text in texts]))
+            if "snap" in projector_settings(method) and not any(there.tokens for _, there in pairs):
                 chosen.setdefault("snap", "character")
-        projector = load_projector(method, **chosen, **_with_aligner(given))
+        if projector is None or alignments:
+            projector = load_projector(method, aligners, **chosen)
         fingerprints[projector.fingerprint] = None
         projections = projector.project(texts, source=languages[0], target=languages[1])
         found = [projection for row in projections for projection in row]
         predicted = {str(index): [p.target for p in row if p.target] for index, row in enumerate(projections)}
         gold = [[span for span in there.spans if span.field == name] for here, there in pairs for name in here.fields]
         total += span_scores({str(index): row for index, row in enumerate(gold)}, predicted)
+        judged += [
+            Judged(projection, projection.target in right, text.source)
+            for text, row, right in zip(texts, projections, gold, strict=True)
+            for projection in row
+            if projection.target is not None
+        ]
         reasons.update(str(projection.reason) for projection in found if projection.reason is not None)
         examples += len(pairs)
         spans += len(found)
@@ -131,7 +141,16 @@ def score_files(
         "target": [_named(path) for path in targets],
         "version": version("spanferry"),
     }
-    return ScoreResult(total, examples, spans, spans - reasons.total(), dict(sorted(reasons.items())), signature(used))
+    return ScoreResult(
+        total,
+        examples,
+        spans,
+        projected=len(judged),
+        reasons=dict(sorted(reasons.items())),
+        signature=signature(used),
+        method=next(iter(fingerprints)) if len(fingerprints) == 1 else "",
+        judged=tuple(judged),
+    )
 
 
 def _check_lists(sources: Sequence[Any], targets: Sequence[Any], alignments: Sequence[Any]) -> None:
@@ -140,10 +159,6 @@ def _check_lists(sources: Sequence[Any], targets: Sequence[Any], alignments: Seq
     if len(sources) != len(targets) or (alignments and len(alignments) != len(sources)):
         found = f"{len(sources)} source, {len(targets)} target and {len(alignments)} alignment files"
         raise ConfigError(f"{found}: expected one target (and one alignment file, or none at all) for each source")
-
-
-def _with_aligner(aligner: Aligner | None) -> dict[str, Aligner]:
-    return {} if aligner is None else {"aligner": aligner}
 
 
 def _read_pairs(
