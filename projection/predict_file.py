@@ -1,0 +1,129 @@
+"""Predictions that were made elsewhere, by any program: read from a file.
+
+A build writes the texts to predict on (``to-predict.jsonl``: an id and the fields) and stops. Whoever predicts adds
+spans or labels to these rows, in any format that `spanferry.data.formats` reads, and the next run goes on from there.
+A prediction is found by the text that it was made for, so that one that belongs to an older text is never used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from spanferry.data.errors import DataError
+from spanferry.data.example import Example
+from spanferry.data.formats import read_examples
+from spanferry.data.signature import fingerprint
+from spanferry.data.tasks import Task, content_id
+from spanferry.projection.prediction import Prediction, PredictionsMissing
+
+
+class FilePredictor:
+    """Looks predictions up in a file.
+
+    A row may have a column ``scores``, a probability in 0..1 for each of its spans, and ``label_score``, one for its
+    label.
+
+    Args:
+        task: what is predicted.
+        path: the file; it may not be there yet.
+        format, scheme: how to read it, see `spanferry.data.formats.read_examples`.
+
+    Raises:
+        DataError: the file is not what its format says, or has two predictions for one text.
+
+    >>> import json, tempfile
+    >>> from spanferry.data.tasks import get_task
+    >>> file = Path(tempfile.mkdtemp()) / "predictions.jsonl"
+    >>> row = {"id": "1", "text": "Zoë laughs.", "spans": [{"start": 0, "end": 3, "label": "PER"}], "scores": [0.9]}
+    >>> _ = file.write_text(json.dumps(row), encoding="utf-8")
+    >>> predictor = FilePredictor(task=get_task("ner"), path=file)
+    >>> [prediction] = predictor.predict([Example("a", {"text": "Zoë laughs."})], language="eng_Latn")
+    >>> prediction.spans[0].label, prediction.scores
+    ('PER', (0.9,))
+    """
+
+    def __init__(self, *, task: Task, path: str | Path, format: str | None = None, scheme: str = "IOB2") -> None:
+        self._task, self._path = task, Path(path)
+        self._known: dict[str, Prediction] = {}
+        if self._path.exists():
+            rows = read_examples(self._path, task, format=format, scheme=scheme, repair=True)
+            for row in rows:
+                self._add(row)
+        self._fingerprint = f"file:{_digest(self._known)}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of the predictions."""
+        return self._fingerprint
+
+    def predict(self, examples: Sequence[Example], *, language: str) -> list[Prediction]:
+        """Return the prediction for the text of each example.
+
+        Raises:
+            PredictionsMissing: some have none.
+        """
+        keys = [text_key(example) for example in examples]
+        missing = [example for example, key in zip(examples, keys, strict=True) if key not in self._known]
+        if missing:
+            raise PredictionsMissing(missing, f"put them into {self._path}")
+        return [self._known[key] for key in keys]
+
+    def _add(self, row: Example) -> None:
+        key = text_key(row)
+        if key in self._known:
+            raise DataError(
+                f"row {row.id!r} is the second prediction for the text {_shown(row)}, expected one a text",
+                path=self._path,
+            )
+        spans = sorted(row.spans)
+        given = row.meta.get("scores")
+        scores = _scores(row, given, self._path) if given is not None else [None] * len(spans)
+        order = sorted(range(len(row.spans)), key=row.spans.__getitem__)
+        label_scores = {}
+        if (score := row.meta.get("label_score")) is not None:
+            [label_scores_value] = _scores(row, [score], self._path, expected=1)
+            label_scores = dict.fromkeys(self._task.labels, label_scores_value)
+        self._known[key] = Prediction(
+            tuple(spans), tuple(scores[number] for number in order), labels=row.labels, label_scores=label_scores
+        )
+
+
+def text_key(example: Example) -> str:
+    """Return what a prediction is found by: 20 hexadecimal digits over the texts of the example.
+
+    >>> text_key(Example("7", {"text": "Zoë"})) == text_key(Example("8", {"text": "Zoë"}))
+    True
+    """
+    return content_id(example.fields, {})
+
+
+def _scores(row: Example, given: Any, path: Path, expected: int | None = None) -> list[float]:
+    wanted = len(row.spans) if expected is None else expected
+    good = isinstance(given, Sequence) and len(given) == wanted
+    if not good or not all(isinstance(each, int | float) and 0 <= each <= 1 for each in given):
+        raise DataError(
+            f"row {row.id!r}: scores are {given!r}, expected {wanted} numbers in 0..1, one a span", path=path
+        )
+    return [float(each) for each in given]
+
+
+def _digest(known: Mapping[str, Prediction]) -> str:
+    """Return a digest of what is predicted for which text, whatever the order of the rows."""
+    content = {
+        key: [
+            [[span.start, span.end, span.label, span.field] for span in each.spans],
+            [None if score is None or math.isnan(score) else score for score in each.scores],
+            dict(each.labels),
+            dict(each.label_scores),
+        ]
+        for key, each in known.items()
+    }
+    return fingerprint(content)[:16]
+
+
+def _shown(row: Example) -> str:
+    text = " / ".join(row.fields.values())
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
