@@ -22,23 +22,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import regex
-
 from spanferry.alignment.base import Token
-from spanferry.alignment.tokens import tokenize
 from spanferry.data.errors import ConfigError
 from spanferry.data.example import Span
 from spanferry.projection.base import Projection, Reason, TranslatedText
 from spanferry.projection.marked_template import MarkedTemplate, PieceEncoder
 from spanferry.projection.marker_choice import (
     DEFAULT_MARKERS,
-    UNSPACED_SCRIPTS,
     Markers,
     choose_markers,
     usable_markers,
 )
 from spanferry.projection.placement_search import Found, Placement, Problem, SearchSettings, search_all
 from spanferry.projection.selection import Candidate, select
+from spanferry.projection.stretches import stretch_of, target_tokens
 from spanferry.translation.languages import get_language
 from spanferry.translation.prefix_scorer import PrefixScorer
 
@@ -47,9 +44,6 @@ _WHEN_IN_CONFLICT = 5
 """So many places of a span are looked at when its best one is in another span's way."""
 _FARTHEST = 5.0
 """And none that is worse than the best by more nats: a label is better lost, with its reason, than put at random."""
-
-# Words of scripts that have them, else characters as readers see them.
-_UNITS = regex.compile(r"[\p{Latin}\p{Cyrillic}\p{Greek}\p{M}]+|\p{N}+|(?!\s)\X", regex.VERSION1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,13 +205,13 @@ class ConstrainedProjector:
         usable = usable_markers(self.markers, lambda pieces: scorer.encode_source(pieces, source), scorer.unknown)
         usable = usable_markers(usable, lambda pieces: scorer.encode_target(pieces, target), scorer.unknown)
         encoder = PieceEncoder(lambda pieces: scorer.encode_target(pieces, target))
-        tokens = _target_tokens(texts, target)
+        tokens = target_tokens(texts, target)
         templates: dict[tuple[str, tuple[Token, ...], Markers], MarkedTemplate] = {}
         rows: list[list[_Task | SpanPlaces]] = []
         for text, units in zip(texts, tokens, strict=True):
             row: list[_Task | SpanPlaces] = []
             for span in text.spans:
-                here = _stretch(span, text)
+                here = stretch_of(span, text)
                 if here is None:
                     row.append(_nowhere(Reason.TRUNCATED, "in no translated segment"))
                     continue
@@ -278,30 +272,6 @@ def _nowhere(reason: Reason, detail: str) -> SpanPlaces:
 
 def _moved(place: Placement, offset: int) -> Placement:
     return Placement(place.start + offset, place.end + offset, place.log_prob, place.opening, place.closing)
-
-
-def _stretch(span: Span, text: TranslatedText) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """Return the part of the source that the span lies in and its rendering: all segments that it touches.
-
-    None where it touches none. Where a span sticks out of its segments, the white space beside them comes along.
-    """
-    if not text.segments:
-        return (0, len(text.source)), (0, len(text.target))
-    touched = [each for each in text.segments if span.start < each.source_end and each.source_start < span.end]
-    if not touched:
-        return None
-    first, last = min(touched[0].source_start, span.start), max(touched[-1].source_end, span.end)
-    return (first, last), (touched[0].target_start, touched[-1].target_end)
-
-
-def _target_tokens(texts: Sequence[TranslatedText], language: str) -> list[tuple[Token, ...]]:
-    """Return what a place may begin and end at: the data's own tokens, words, or characters where no spaces are."""
-    missing = list(dict.fromkeys(text.target for text in texts if text.target_tokens is None and text.spans))
-    if get_language(language).script in UNSPACED_SCRIPTS:
-        made = {text: tuple(Token(*match.span()) for match in _UNITS.finditer(text)) for text in missing}
-    else:
-        made = dict(zip(missing, (text.tokens for text in tokenize(missing, language)), strict=True))
-    return [made.get(text.target, ()) if text.target_tokens is None else text.target_tokens for text in texts]
 
 
 def _choose(spans: Sequence[Span], places: Sequence[SpanPlaces]) -> list[int | None]:

@@ -1,0 +1,54 @@
+"""Where in a translation a span can lie at all: the stretch that renders its surroundings, and the words in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import regex
+
+from spanferry.alignment.base import Token
+from spanferry.alignment.tokens import tokenize
+from spanferry.data.example import Span
+from spanferry.projection.base import TranslatedText
+from spanferry.projection.marker_choice import UNSPACED_SCRIPTS
+from spanferry.translation.languages import get_language
+
+# Words of scripts that have them, else characters as readers see them.
+_UNITS = regex.compile(r"[\p{Latin}\p{Cyrillic}\p{Greek}\p{M}]+|\p{N}+|(?!\s)\X", regex.VERSION1)
+
+
+def stretch_of(span: Span, text: TranslatedText) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Return the part of the source that the span lies in and its rendering: all segments that it touches.
+
+    None where it touches none. Where a span sticks out of its segments, the white space beside them comes along.
+
+    >>> from spanferry.translation.base import Segment
+    >>> segments = Segment(0, 3, 0, 5), Segment(4, 16, 6, 18)
+    >>> text = TranslatedText("No. I like Rome.", "Nein. Ich mag Rom.", (), segments)
+    >>> stretch_of(Span(11, 15, "LOC"), text)
+    ((4, 16), (6, 18))
+    """
+    if not text.segments:
+        return (0, len(text.source)), (0, len(text.target))
+    touched = [each for each in text.segments if span.start < each.source_end and each.source_start < span.end]
+    if not touched:
+        return None
+    first, last = min(touched[0].source_start, span.start), max(touched[-1].source_end, span.end)
+    return (first, last), (touched[0].target_start, touched[-1].target_end)
+
+
+def target_tokens(texts: Sequence[TranslatedText], language: str) -> list[tuple[Token, ...]]:
+    """Return what a place may begin and end at: the data's own tokens, words, or characters where no spaces are.
+
+    A text without spans and without tokens of its own has none.
+
+    >>> text = TranslatedText("Rome", "罗马 2020", (Span(0, 4, "LOC"),))
+    >>> [[text.target[start:end] for start, end in row] for row in target_tokens([text], "zho_Hans")]
+    [['罗', '马', '2020']]
+    """
+    missing = list(dict.fromkeys(text.target for text in texts if text.target_tokens is None and text.spans))
+    if get_language(language).script in UNSPACED_SCRIPTS:
+        made = {text: tuple(Token(*match.span()) for match in _UNITS.finditer(text)) for text in missing}
+    else:
+        made = dict(zip(missing, (text.tokens for text in tokenize(missing, language)), strict=True))
+    return [made.get(text.target, ()) if text.target_tokens is None else text.target_tokens for text in texts]
