@@ -65,6 +65,40 @@ class Packed:
     starts: np.ndarray[Any, np.dtype[np.int64]]
 
 
+class HiddenState:
+    """One hidden state of an encoder, computed no further than needed.
+
+    Args:
+        model: an encoder of transformers; its layers above ``layer`` are removed.
+        layer: 0 is the embeddings, k the output of the k-th layer.
+
+    Raises:
+        ConfigError: the model has fewer layers.
+    """
+
+    def __init__(self, model: Any, layer: int) -> None:
+        self._model, self._layer = model, layer
+        self._kept: Any = None
+        count = model.config.num_hidden_layers
+        if not 0 <= layer <= count:
+            raise ConfigError(f"layer {layer} of a model with {count} layers, expected 0..{count}")
+        # The last layer's output is what the model itself says it is: some put a normalisation behind it.
+        layers = _layers(model, count) if 0 < layer < count else None
+        self._cut = layers is not None
+        if layers is not None:
+            layers[layer - 1].register_forward_hook(self._keep)
+            del layers[layer:]
+
+    def _keep(self, module: Any, inputs: Any, output: Any) -> None:
+        self._kept = output[0] if isinstance(output, tuple) else output
+
+    def __call__(self, ids: torch.Tensor, mask: torch.Tensor) -> Any:
+        """Return the state, (rows, length, dimension), of token ids and their mask, (rows, length) both."""
+        output = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=not self._cut)
+        kept, self._kept = self._kept, None
+        return output.hidden_states[self._layer] if kept is None else kept
+
+
 class SubwordEncoder:
     """A transformer encoder up to one layer.
 
@@ -85,21 +119,9 @@ class SubwordEncoder:
         self, model: Any, *, layer: int, splitter: Splitter, max_length: int, pad: int, batch_tokens: int = 4096
     ) -> None:
         self.dimension: int = model.config.hidden_size
-        self._model, self._layer, self._splitter, self._pad = model, layer, splitter, pad
+        self._model, self._splitter, self._pad = model, splitter, pad
         self._max_length, self._batch_tokens = max_length, batch_tokens
-        self._kept: torch.Tensor | None = None
-        count = model.config.num_hidden_layers
-        if not 0 <= layer <= count:
-            raise ConfigError(f"layer {layer} of a model with {count} layers, expected 0..{count}")
-        # The last layer's output is what the model itself says it is: some put a normalisation behind it.
-        layers = _layers(model, count) if 0 < layer < count else None
-        self._cut = layers is not None
-        if layers is not None:
-            layers[layer - 1].register_forward_hook(self._keep)
-            del layers[layer:]
-
-    def _keep(self, module: Any, inputs: Any, output: Any) -> None:
-        self._kept = output[0] if isinstance(output, tuple) else output
+        self._state = HiddenState(model, layer)
 
     def encode(self, texts: Sequence[TokenizedText], language: str) -> Packed:
         """Return the vectors of every subword of ``texts``."""
@@ -124,10 +146,7 @@ class SubwordEncoder:
         lengths = torch.tensor([len(row) for row in rows], device=self._model.device)
         mask = (torch.arange(width, device=self._model.device) < lengths[:, None]).long()
         with torch.inference_mode():
-            output = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=not self._cut)
-        hidden = self._kept if self._kept is not None else output.hidden_states[self._layer]
-        self._kept = None
-        return hidden
+            return self._state(ids, mask)
 
 
 def windows(length: int, size: int) -> list[tuple[int, int, int, int]]:

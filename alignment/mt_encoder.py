@@ -19,6 +19,8 @@ from typing import Any
 
 import torch
 
+from spanferry.alignment.adapter import BUNDLED as BUNDLED_ADAPTER
+from spanferry.alignment.adapter import adapter_checksum, load_adapter, merge, require_base
 from spanferry.alignment.base import TokenizedText, WordAlignment
 from spanferry.alignment.encoder import SplitBatch, SplitText, SubwordEncoder
 from spanferry.alignment.linking import LinkSettings, Pair, align_by_similarity
@@ -34,7 +36,9 @@ class MTEncoderAligner:
     Args:
         model: folder, hub id or ``"bundled"``: an M2M100, NLLB, mBART-50 or Marian checkpoint.
         method, unit, distortion, threshold, temperature: see `spanferry.alignment.linking.LinkSettings`.
-        layer: hidden state to use; None is the encoder's output.
+        layer: hidden state to use; None is the one that the adapter was trained for, without one the encoder's output.
+        adapter: folder of an adapter that `spanferry models train-aligner` wrote for this model, ``"bundled"`` for the
+            one of the bundled model, None for none; ``"auto"`` is ``"bundled"`` with the bundled model and none else.
         revision: commit or tag of a hub model; the newest if absent.
         allow_pickle: take `pytorch_model.bin` where no safetensors are, read by torch's weights_only unpickler.
         device: ``"cpu"``, ``"cuda"``, ...; not part of the fingerprint, no more than the number of subwords in one
@@ -42,7 +46,7 @@ class MTEncoderAligner:
 
     Raises:
         ConfigError: a setting is out of range.
-        ModelError: the model cannot be loaded.
+        ModelError: the model cannot be loaded, or the adapter is another model's.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class MTEncoderAligner:
         distortion: float = 0.0,
         threshold: float = 0.001,
         temperature: float = 0.05,
+        adapter: str | Path | None = None,
         revision: str | None = None,
         allow_pickle: bool = False,
         device: str = "cpu",
@@ -67,12 +72,19 @@ class MTEncoderAligner:
                 f"{model}: a converted CTranslate2 model, whose encoder cannot be read on its own. Give 'mt-encoder' "
                 "the checkpoint that it was made from (its setting `model`), or take the aligner 'attention'"
             )
-        self._fingerprint = f"mt-encoder:{checksum(checkpoint)[:16]}:layer={layer}:{self._settings.fingerprint}"
         self._tokenizer = load_tokenizer(checkpoint.folder)
         self._name = str(model)
-        encoder = _load_encoder(checkpoint.folder).to(device)
+        encoder = load_encoder(checkpoint.folder)
+        identity = checksum(checkpoint)[:16]
+        if (folder := _adapter_folder(adapter, model)) is not None:
+            record, matrices = load_adapter(folder)
+            require_base(record, checkpoint, folder)
+            merge(encoder, matrices)
+            identity += f"+{adapter_checksum(folder)[:16]}"
+            layer = record.layer if layer is None else layer
+        self._fingerprint = f"mt-encoder:{identity}:layer={layer}:{self._settings.fingerprint}"
         self._encoder = SubwordEncoder(
-            encoder,
+            encoder.to(device),
             layer=encoder.config.num_hidden_layers if layer is None else layer,
             splitter=MTSplitter(self._tokenizer),
             max_length=encoder.config.max_position_embeddings,
@@ -119,7 +131,20 @@ class MTSplitter:
         return [self._ids[token] for token in tokens]
 
 
-def _load_encoder(folder: Path) -> Any:
+def _adapter_folder(adapter: str | Path | None, model: str | Path) -> Path | None:
+    if adapter == "auto":
+        adapter = "bundled" if str(model) == "bundled" else None
+    if adapter is None:
+        return None
+    return BUNDLED_ADAPTER if str(adapter) == "bundled" else Path(adapter).expanduser()
+
+
+def load_encoder(folder: Path) -> Any:
+    """Return the encoder of a checkpoint, in float32 and evaluation mode.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
     from transformers import AutoModelForSeq2SeqLM
 
     try:

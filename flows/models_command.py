@@ -23,6 +23,15 @@ def train(recipe: RecipePath) -> None:
 
 
 @models.command()
+def train_aligner(recipe: RecipePath) -> None:
+    """Teach a model's encoder to align, by an adapter. Stopped, the same command goes on where it stood."""
+    from spanferry.alignment.adapter_recipe import AdapterRecipe
+    from spanferry.alignment.adapter_training import train_adapter
+
+    print(train_adapter(AdapterRecipe.read(recipe)))
+
+
+@models.command()
 def export(
     recipe: RecipePath,
     folder: Annotated[Path, typer.Argument(help="Where the model goes; a model there is replaced.")],
@@ -30,7 +39,8 @@ def export(
     """Export the newest checkpoint of a run, in half precision and with its tokenizer, while the run goes on."""
     from spanferry.data.errors import ModelError
     from spanferry.translation.recipe import TrainRecipe
-    from spanferry.translation.train import export_checkpoint, last_checkpoint
+    from spanferry.translation.train import export_checkpoint
+    from spanferry.translation.training_loop import last_checkpoint
 
     settings = TrainRecipe.read(recipe)
     checkpoint = last_checkpoint(settings)

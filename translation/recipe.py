@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -107,11 +107,47 @@ class OptimizerSettings(_Settings):
     """bfloat16: forward and backward under autocast, weights and optimizer stay in float32."""
 
 
-class TrainRecipe(_Settings):
-    """A training run: from scratch (`model`), or from a checkpoint (`start_from`, a folder or a hub id)."""
+class RunSettings(_Settings):
+    """What every training run has: a name, a folder, an optimizer, checkpoints."""
 
     name: str
     output: Path
+    optimizer: OptimizerSettings
+    save_minutes: float = Field(default=5.0, gt=0)
+    keep_checkpoints: int = Field(default=3, ge=1)
+    report_steps: int = Field(default=50, ge=1)
+    loader_workers: int = Field(default=0, ge=0)
+    """Processes that make batches; a fast GPU wants some, a CPU none."""
+    seed: int = 1
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a recipe from YAML; relative paths in it are relative to the file's folder.
+
+        Raises `ConfigError` that names the file, the setting, what was found and the nearest known name.
+        """
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot read the recipe ({error.strerror}).") from error
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path}: not valid YAML: {error}") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: found {type(values).__name__}, expected a mapping of settings.")
+        try:
+            recipe = cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(f"{path}: {_explain(error, cls)}") from error
+        return recipe.relative_to(path.parent)
+
+    def relative_to(self, folder: Path) -> Self:
+        """Return the recipe with its paths seen from `folder`."""
+        return self.model_copy(update={"output": folder / self.output})
+
+
+class TrainRecipe(RunSettings):
+    """A training run: from scratch (`model`), or from a checkpoint (`start_from`, a folder or a hub id)."""
+
     data: list[CorpusSettings] = Field(min_length=1)
     model: ScratchModel | None = None
     start_from: str | None = None
@@ -123,15 +159,8 @@ class TrainRecipe(_Settings):
     guided_alignment: AlignmentSettings = AlignmentSettings()
     train_only: list[str] = []
     """Regular expressions; parameters whose names match none stay as they are (EasyProject: the last layers alone)."""
-    optimizer: OptimizerSettings
     max_tokens: int = Field(default=128, ge=8)
     """Longer pairs, in tokens with special tokens, are left out."""
-    save_minutes: float = Field(default=5.0, gt=0)
-    keep_checkpoints: int = Field(default=3, ge=1)
-    report_steps: int = Field(default=50, ge=1)
-    loader_workers: int = Field(default=0, ge=0)
-    """Processes that make batches; a fast GPU wants some, a CPU none."""
-    seed: int = 1
 
     @model_validator(mode="after")
     def _one_origin(self) -> TrainRecipe:
@@ -150,45 +179,32 @@ class TrainRecipe(_Settings):
             raise ValueError("`pivot` needs two corpora without inline marks and with the same source language first")
         return self
 
-    @classmethod
-    def read(cls, path: Path) -> TrainRecipe:
-        """Read a recipe from YAML; relative paths in it are relative to the file's folder.
-
-        Raises `ConfigError` that names the file, the setting, what was found and the nearest known name.
-        """
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot read the recipe ({error.strerror}).") from error
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path}: not valid YAML: {error}") from error
-        if not isinstance(values, dict):
-            raise ConfigError(f"{path}: found {type(values).__name__}, expected a mapping of settings.")
-        try:
-            recipe = cls.model_validate(values)
-        except ValidationError as error:
-            raise ConfigError(f"{path}: {_explain(error)}") from error
-        folder = path.parent
-        data = [corpus.model_copy(update={"path": folder / corpus.path}) for corpus in recipe.data]
-        return recipe.model_copy(update={"data": data, "output": folder / recipe.output})
+    def relative_to(self, folder: Path) -> Self:
+        """Return the recipe with its paths seen from `folder`."""
+        data = [corpus.model_copy(update={"path": folder / corpus.path}) for corpus in self.data]
+        return super().relative_to(folder).model_copy(update={"data": data})
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, recipe: type[BaseModel]) -> str:
     parts = []
     for problem in error.errors():
         place = ".".join(str(part) for part in problem["loc"]) or "recipe"
         text = problem["msg"]
         if problem["type"] == "extra_forbidden":
-            text = f"unknown setting; {did_you_mean(str(problem['loc'][-1]), _known_settings())}"
+            text = f"unknown setting; {did_you_mean(str(problem['loc'][-1]), _known_settings(recipe))}"
         elif problem["type"] != "missing":
             text += f" (found {problem['input']!r})" if not isinstance(problem["input"], dict) else ""
         parts.append(f"{place}: {text}")
     return "; ".join(parts)
 
 
-def _known_settings() -> set[str]:
-    models = (
-        TrainRecipe, CorpusSettings, QuotaSettings, MarkerSettings, AugmentSettings, AlignmentSettings,
-        ScratchModel, OptimizerSettings,
-    )  # fmt: skip
-    return {name for model in models for name in model.model_fields}
+def _known_settings(kind: type[BaseModel]) -> set[str]:
+    """Names of a recipe's settings and of those inside them."""
+    known = set(kind.model_fields)
+    waiting = [field.annotation for field in kind.model_fields.values()]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, type) and issubclass(found, BaseModel):
+            known |= _known_settings(found)
+        waiting += get_args(found)
+    return known

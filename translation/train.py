@@ -28,7 +28,7 @@ from spanferry.translation.recipe import ScratchModel, TrainRecipe
 from spanferry.translation.tokenizer_training import train_tokenizer
 from spanferry.translation.training_data import Collate, PreparedPairs, TokenBatches, prepare
 from spanferry.translation.training_examples import examples, load_sources
-from spanferry.translation.training_loop import TimeBudget, TranslationTrainer
+from spanferry.translation.training_loop import TimeBudget, TranslationTrainer, last_checkpoint
 
 _log = logging.getLogger(__name__)
 
@@ -71,12 +71,6 @@ def train(recipe: TrainRecipe) -> Path:
     )
     trainer.train(resume_from_checkpoint=None if last is None else str(last))
     return export(model, recipe)
-
-
-def last_checkpoint(recipe: TrainRecipe) -> Path | None:
-    """Return the newest whole checkpoint of a run, None before the first."""
-    folders = (recipe.output / "checkpoints").glob(f"checkpoint-*/{TimeBudget.FILE}")
-    return max((file.parent for file in folders), key=lambda folder: int(folder.name.split("-")[1]), default=None)
 
 
 def prepare_run(recipe: TrainRecipe) -> ModelTokenizer:

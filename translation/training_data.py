@@ -52,7 +52,7 @@ def prepare(
     flat = {name: array("i") for name in _COLUMNS}
     ends = {name: array("q") for name in _COLUMNS}
     counts = {"pairs": 0, "too_long": 0, "source_tokens": 0, "target_tokens": 0}
-    for group in _same_languages(pairs, chunk):
+    for group in same_languages(pairs, chunk):
         source_language, target_language = tokenizer.check_pair(
             group[0].source_language, group[0].target_language, model="the model to be trained"
         )
@@ -83,8 +83,8 @@ def prepare(
     return counts
 
 
-def _same_languages(pairs: Iterable[SentencePair], chunk: int) -> Iterator[list[SentencePair]]:
-    """Chunks in which all pairs have the same two languages; order within a language pair is kept."""
+def same_languages(pairs: Iterable[SentencePair], chunk: int) -> Iterator[list[SentencePair]]:
+    """Yield chunks in which all pairs have the same two languages; order within a language pair is kept."""
     waiting: dict[tuple[str, str], list[SentencePair]] = {}
     for pair in pairs:
         group = waiting.setdefault((pair.source_language, pair.target_language), [])

@@ -16,7 +16,7 @@ from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainerCallba
 from transformers.trainer_callback import PrinterCallback
 
 from spanferry.data.errors import ModelError
-from spanferry.translation.recipe import AlignmentSettings, OptimizerSettings, TrainRecipe
+from spanferry.translation.recipe import AlignmentSettings, OptimizerSettings, RunSettings, TrainRecipe
 from spanferry.translation.training_data import IGNORED_LABEL, TokenBatches
 
 
@@ -159,8 +159,8 @@ class ProgressBar(TrainerCallback):  # type: ignore[misc]
         self._bar.stop()
 
 
-class TranslationTrainer(Seq2SeqTrainer):  # type: ignore[misc]
-    """transformers' trainer with batches by tokens, the clock's schedule and guided alignment.
+class ClockedTrainer(Seq2SeqTrainer):  # type: ignore[misc]
+    """transformers' trainer with batches by tokens and the clock's schedule.
 
     Args:
         recipe: the run's settings.
@@ -171,15 +171,12 @@ class TranslationTrainer(Seq2SeqTrainer):  # type: ignore[misc]
     """
 
     def __init__(
-        self, *, recipe: TrainRecipe, checkpoints: Path, batches: TokenBatches, clock: TimeBudget, **others: Any
+        self, *, recipe: RunSettings, checkpoints: Path, batches: TokenBatches, clock: TimeBudget, **others: Any
     ) -> None:
         super().__init__(args=training_arguments(recipe, checkpoints), callbacks=[clock, ProgressBar(clock)], **others)
         self.remove_callback(PrinterCallback)
         self.model_accepts_loss_kwargs = False
         self._clock, self._batches = clock, batches
-        self._smoothing = recipe.optimizer.label_smoothing
-        guided = recipe.guided_alignment
-        self._guided = GuidedAlignment(self.model, guided) if guided.weight else None
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader[Any]:
         """Return the batches; the whole run is one pass of the loader, so a restart skips to its step."""
@@ -196,6 +193,16 @@ class TranslationTrainer(Seq2SeqTrainer):  # type: ignore[misc]
             self.lr_scheduler: Any = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, self._clock.rate)
             self._created_lr_scheduler = True
         return self.lr_scheduler
+
+
+class TranslationTrainer(ClockedTrainer):
+    """Trains a translation model, with guided alignment where the recipe says so."""
+
+    def __init__(self, *, recipe: TrainRecipe, **others: Any) -> None:
+        super().__init__(recipe=recipe, **others)
+        self._smoothing = recipe.optimizer.label_smoothing
+        guided = recipe.guided_alignment
+        self._guided = GuidedAlignment(self.model, guided) if guided.weight else None
 
     def compute_loss(
         self, model: Any, inputs: Mapping[str, Any], return_outputs: bool = False, **_: Any
@@ -215,7 +222,13 @@ class TranslationTrainer(Seq2SeqTrainer):  # type: ignore[misc]
         return (loss, outputs) if return_outputs else loss
 
 
-def training_arguments(recipe: TrainRecipe, folder: Path) -> Seq2SeqTrainingArguments:
+def last_checkpoint(recipe: RunSettings) -> Path | None:
+    """Return the newest whole checkpoint of a run, None before the first."""
+    folders = (recipe.output / "checkpoints").glob(f"checkpoint-*/{TimeBudget.FILE}")
+    return max((file.parent for file in folders), key=lambda folder: int(folder.name.split("-")[1]), default=None)
+
+
+def training_arguments(recipe: RunSettings, folder: Path) -> Seq2SeqTrainingArguments:
     """Translate the recipe into transformers' arguments; checkpoints are written when the clock says so."""
     settings = recipe.optimizer
     return Seq2SeqTrainingArguments(
