@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, TypeVar, get_args
 
 from spanferry.data.errors import ConfigError, DataError, did_you_mean
 from spanferry.data.example import Span
@@ -35,6 +35,7 @@ from spanferry.projection.distributions import (
 Ties = Literal["first", "keep", "drop"]
 Agree = Literal["exact", "overlap"]
 Label: TypeAlias = str | int | float
+Choice = TypeVar("Choice", str, str | int | float)
 ScoredSpan: TypeAlias = tuple[Span, float | None]
 
 
@@ -184,7 +185,7 @@ def vote_labels(members: Mapping[str, Label | None], *, weights: Sequence[float]
 
 
 def mean_labels(
-    members: Mapping[str, Mapping[Label, float] | None], *, weights: Sequence[float] | None = None
+    members: Mapping[str, Mapping[str, float] | None], *, weights: Sequence[float] | None = None
 ) -> LabelDecision:
     """Return the label with the highest mean probability; of equals, the one that the earlier member ranks higher.
 
@@ -199,7 +200,7 @@ def mean_labels(
     ('neutral', 0.6, ['neutral', 'entailment'])
     """
     shares = check_weights(weights, len(members))
-    totals: dict[Label, float] = {}
+    totals: dict[str, float] = {}
     votes, total = [], 0.0
     for (name, chances), share in zip(members.items(), shares, strict=True):
         if chances is None:
@@ -233,7 +234,7 @@ def mean_numbers(members: Mapping[str, float | None], *, weights: Sequence[float
     return LabelDecision(mean, None, votes)
 
 
-def _decide(totals: Mapping[Label, float], total: float, votes: tuple[LabelVote, ...]) -> LabelDecision:
+def _decide(totals: Mapping[Choice, float], total: float, votes: tuple[LabelVote, ...]) -> LabelDecision:
     """Decide for the largest total; of equals the first in ``totals``, which the earliest member put there."""
     if not totals:
         return LabelDecision(None, None, votes)

@@ -1,8 +1,9 @@
-"""Precision, recall and F1 of spans against gold, summed over examples before dividing (micro). Pure functions.
+"""Precision, recall and F1 of spans against gold, summed over examples before dividing. Pure functions.
 
 Exact: a predicted span counts when field, start, end and label are all those of a gold span (as seqeval does for
-tags). Partial: besides, a predicted span that overlaps a gold span of its label counts half; each span is matched at
-most once (SemEval-2013 task 9, evaluation by partial match, here with the label required).
+tags). All labels together give the micro average, the mean of the labels' own figures is the macro average. Partial:
+besides, a predicted span that overlaps a gold span of its label counts half; each span is matched at most once
+(SemEval-2013 task 9, evaluation by partial match, here with the label required).
 
 Worked example: gold (0, 4, PER), (9, 14, LOC); predicted (0, 4, PER), (9, 12, LOC), (20, 22, LOC). Exact: 1 right, 2
 wrong, 1 missed, so precision 1/3, recall 1/2, F1 = 2 * 1 / (3 + 2) = 40.0. Partial: 1 + 0.5, so F1 = 60.0.
@@ -36,17 +37,17 @@ class SpanCounts:
     @property
     def precision(self) -> float:
         """Percentage of the predicted spans that are right."""
-        return _percent(self.tp, self.tp + self.fp)
+        return percent(self.tp, self.tp + self.fp)
 
     @property
     def recall(self) -> float:
         """Percentage of the gold spans that were found."""
-        return _percent(self.tp, self.tp + self.fn)
+        return percent(self.tp, self.tp + self.fn)
 
     @property
     def f1(self) -> float:
         """Harmonic mean of the two."""
-        return _percent(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+        return percent(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
     def __add__(self, other: SpanCounts) -> SpanCounts:
         return SpanCounts(self.tp + other.tp, self.fp + other.fp, self.fn + other.fn)
@@ -72,19 +73,34 @@ class SpanScores:
     overlapping: int = 0
 
     @property
+    def macro_precision(self) -> float:
+        """Mean of the labels' precision, 0..100; every label of gold or predicted spans counts the same."""
+        return _mean([counts.precision for counts in self.per_label.values()])
+
+    @property
+    def macro_recall(self) -> float:
+        """Mean of the labels' recall, 0..100."""
+        return _mean([counts.recall for counts in self.per_label.values()])
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean of the labels' F1, 0..100."""
+        return _mean([counts.f1 for counts in self.per_label.values()])
+
+    @property
     def partial_precision(self) -> float:
         """Precision with half credit for overlap, 0..100."""
-        return _percent(self.exact.tp + self.overlapping / 2, self.exact.tp + self.exact.fp)
+        return percent(self.exact.tp + self.overlapping / 2, self.exact.tp + self.exact.fp)
 
     @property
     def partial_recall(self) -> float:
         """Recall with half credit for overlap, 0..100."""
-        return _percent(self.exact.tp + self.overlapping / 2, self.exact.tp + self.exact.fn)
+        return percent(self.exact.tp + self.overlapping / 2, self.exact.tp + self.exact.fn)
 
     @property
     def partial_f1(self) -> float:
         """F1 with half credit for overlap, 0..100."""
-        return _percent(2 * self.exact.tp + self.overlapping, 2 * self.exact.tp + self.exact.fp + self.exact.fn)
+        return percent(2 * self.exact.tp + self.overlapping, 2 * self.exact.tp + self.exact.fp + self.exact.fn)
 
     def __add__(self, other: SpanScores) -> SpanScores:
         labels = sorted({*self.per_label, *other.per_label})
@@ -119,9 +135,7 @@ def span_scores(gold: Mapping[str, Iterable[Span]], predicted: Mapping[str, Iter
     >>> scores.exact, scores.overlapping, scores.partial_f1
     (SpanCounts(tp=1, fp=2, fn=1), 1, 60.0)
     """
-    if different := sorted(gold.keys() ^ predicted.keys()):
-        listing = ", ".join(map(repr, different[:5]))
-        raise DataError(f"gold and predicted spans differ in {len(different)} example ids: {listing}")
+    check_same_ids(gold, predicted)
     right: Counter[str] = Counter()
     wrong: Counter[str] = Counter()
     missed: Counter[str] = Counter()
@@ -159,5 +173,21 @@ def _overlapping(extra: Sequence[Span], absent: Sequence[Span]) -> int:
     return len(used_extra)
 
 
-def _percent(part: float, whole: float) -> float:
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def check_same_ids(gold: Mapping[str, object], predicted: Mapping[str, object]) -> None:
+    """Refuse predictions of other examples than the gold ones.
+
+    Raises:
+        DataError: it names the first ids that only one of the two has.
+    """
+    if different := sorted(gold.keys() ^ predicted.keys()):
+        listing = ", ".join(map(repr, different[:5]))
+        raise DataError(f"gold and predictions differ in {len(different)} example ids: {listing}")
+
+
+def percent(part: float, whole: float) -> float:
+    """Return ``part`` of ``whole`` in per cent; 0.0 of nothing."""
     return 100.0 * part / whole if whole else 0.0
