@@ -20,6 +20,7 @@ PROJECTORS = LazyTable(
         "cascade": "spanferry.projection.cascade:CascadeProjector",
         "constrained": "spanferry.projection.constrained:ConstrainedProjector",
         "ensemble": "spanferry.projection.cascade:EnsembleProjector",
+        "markers": "spanferry.projection.markers:MarkersProjector",
         "min-max": "spanferry.projection.by_alignment:min_max_projector",
     },
 )

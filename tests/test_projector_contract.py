@@ -12,6 +12,7 @@ from spanferry.data.example import Span
 from spanferry.projection.base import Projection, Projector, TranslatedText
 from spanferry.projection.registry import PROJECTORS, load_projector
 from spanferry.translation.base import Segment
+from spanferry.translation.fake import FakeTranslator
 from spanferry.translation.fake_scorer import FakePrefixScorer
 
 Dictionary = Mapping[str, str]
@@ -32,6 +33,7 @@ SETTINGS: dict[str, Callable[[Dictionary], dict[str, Any]]] = {
             {"method": "constrained", "model": FakePrefixScorer(dictionary)},
         ],
     },
+    "markers": lambda dictionary: {"model": FakeTranslator(dictionary), "aligner": FakeAligner(dictionary)},
     "min-max": lambda dictionary: {"aligner": FakeAligner(dictionary)},
 }
 
