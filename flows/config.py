@@ -9,13 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from spanferry.alignment.registry import DEFAULT_ALIGNER
-from spanferry.data.errors import SpanferryError, did_you_mean
+from spanferry.data.errors import ConfigError, SpanferryError, did_you_mean
 from spanferry.flows.config_file import RawConfig, override, read_config, validate
+
+if TYPE_CHECKING:
+    from spanferry.flows.predict_config import TranslateTestConfig
+
+AnyConfig: TypeAlias = "BuildConfig | TranslateTestConfig"
+"""The settings of a build of either direction."""
 
 
 class Settings(BaseModel):
@@ -24,13 +30,32 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class SourceSettings(Settings):
-    """Where the labelled data comes from, and how it is read: see `spanferry.data.formats.read_examples`."""
-
+class _TrainPlace(Settings):
     path: str | dict[str, str] = Field(
         description="a file, a datasets folder, a hub id, sample:NAME, or by split: {train: a.jsonl, test: b.jsonl}"
     )
     language: str = Field(description="language of the data: en, eng, eng_Latn or English")
+
+    @field_validator("path")
+    @classmethod
+    def _some_path(cls, path: str | dict[str, str]) -> str | dict[str, str]:
+        if isinstance(path, dict):
+            for split in path:
+                if not split.isidentifier():
+                    raise ValueError(f"split {split!r}: expected letters, digits and _, as in train or test_2")
+        if not path:
+            raise ValueError("found nothing, expected a path")
+        return path
+
+    @field_validator("language")
+    @classmethod
+    def _known_language(cls, language: str) -> str:
+        return known_language(language)
+
+
+class ReadingSettings(Settings):
+    """How data is read: see `spanferry.data.formats.read_examples`."""
+
     format: str | None = Field(None, description="conll, jsonl, csv, tsv, parquet, datasets or hub; else by the ending")
     splits: list[str] | None = Field(None, description="splits to take of a datasets folder or hub dataset")
     config: str | None = Field(None, description="which config of a hub dataset")
@@ -49,21 +74,10 @@ class SourceSettings(Settings):
     license: str | None = Field(None, description="license of the data, as the hub writes it: cc-by-4.0")
     name: str | None = Field(None, description="how the dataset card calls the data")
 
-    @field_validator("path")
-    @classmethod
-    def _some_path(cls, path: str | dict[str, str]) -> str | dict[str, str]:
-        if isinstance(path, dict):
-            for split in path:
-                if not split.isidentifier():
-                    raise ValueError(f"split {split!r}: expected letters, digits and _, as in train or test_2")
-        if not path:
-            raise ValueError("found nothing, expected a path")
-        return path
 
-    @field_validator("language")
-    @classmethod
-    def _known_language(cls, language: str) -> str:
-        return _language(language)
+# A model's fields stand in the order of its bases, last base first: that of a configuration file.
+class SourceSettings(ReadingSettings, _TrainPlace):
+    """Where the labelled data comes from, and how it is read."""
 
 
 class TranslationSettings(Settings):
@@ -100,14 +114,14 @@ class ProjectionSettings(Settings):
     def _known_method(cls, method: str) -> str:
         from spanferry.projection.registry import PROJECTORS
 
-        return _known("projection method", method, PROJECTORS.names())
+        return known("projection method", method, PROJECTORS.names())
 
     @field_validator("aligner")
     @classmethod
     def _known_aligner(cls, aligner: str) -> str:
         from spanferry.alignment.registry import ALIGNERS
 
-        return _known("aligner", aligner, ALIGNERS.names())
+        return known("aligner", aligner, ALIGNERS.names())
 
 
 class RunSettings(Settings):
@@ -121,21 +135,37 @@ class RunSettings(Settings):
     memory: str | bool = Field(True, description="translation memory: a file, true (in the user's cache), false")
 
 
-class BuildConfig(Settings):
-    """One build: a labelled dataset in one language, carried into others.
+class What(Settings):
+    """What builds of both directions begin with."""
 
-    >>> config = parse_config({"task": "ner", "source": {"path": "train.jsonl", "language": "en"},
-    ...                        "targets": ["de"], "output": "out/demo"})
-    >>> config.translation.model, config.projection.method
-    ('bundled', 'alignment')
-    """
+    task: str = Field(
+        description="shape of the data: ner, slots, text-classification, pair-classification or question-answering"
+    )
 
-    task: str = Field(description="shape of the data: ner, slots, text-classification or pair-classification")
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, task: str) -> str:
+        from spanferry.data.tasks import TASKS
+
+        return known("task", task, TASKS.names())
+
+
+class _TrainSides(Settings):
     direction: Literal["translate-train"] = Field(
         "translate-train", description="translate-train: labelled data is translated and its labels carried over"
     )
     source: SourceSettings = Field(description="the labelled data: {path: train.jsonl, language: en}")
     targets: list[str] = Field(min_length=1, description="languages to carry the data into")
+
+    @field_validator("targets")
+    @classmethod
+    def _known_targets(cls, targets: list[str]) -> list[str]:
+        return [known_language(target) for target in targets]
+
+
+class How(Settings):
+    """What builds of both directions have in common: how text is translated and spans are carried, and the output."""
+
     translation: TranslationSettings = Field(default_factory=TranslationSettings)
     projection: ProjectionSettings = Field(default_factory=ProjectionSettings)
     filters: dict[str, dict[str, Any] | None] = Field(
@@ -145,13 +175,6 @@ class BuildConfig(Settings):
     on_error: Literal["raise", "skip"] = Field("raise", description="a bad row stops the build, or goes to rejects/")
     output: str = Field(description="folder to write; made if absent")
     run: RunSettings = Field(default_factory=RunSettings)
-
-    @field_validator("task")
-    @classmethod
-    def _known_task(cls, task: str) -> str:
-        from spanferry.data.tasks import TASKS
-
-        return _known("task", task, TASKS.names())
 
     @field_validator("filters")
     @classmethod
@@ -164,10 +187,15 @@ class BuildConfig(Settings):
             raise ValueError(str(error)) from None
         return filters
 
-    @field_validator("targets")
-    @classmethod
-    def _known_targets(cls, targets: list[str]) -> list[str]:
-        return [_language(target) for target in targets]
+
+class BuildConfig(How, _TrainSides, What):
+    """One build of the direction translate-train: a labelled dataset in one language, carried into others.
+
+    >>> config = parse_config({"task": "ner", "source": {"path": "train.jsonl", "language": "en"},
+    ...                        "targets": ["de"], "output": "out/demo"})
+    >>> config.translation.model, config.projection.method
+    ('bundled', 'alignment')
+    """
 
     @model_validator(mode="after")
     def _distinct_languages(self) -> BuildConfig:
@@ -182,8 +210,18 @@ class BuildConfig(Settings):
             seen[language.flores] = f"a target ({name!r})"
         return self
 
+    @property
+    def datasets(self) -> list[str]:
+        """The languages that a dataset is written for, as the user names them."""
+        return self.targets
 
-def _language(name: str) -> str:
+    def sides(self, dataset: str) -> tuple[str, str]:
+        """Return the languages that the text of a dataset is translated from and into."""
+        return self.source.language, dataset
+
+
+def known_language(name: str) -> str:
+    """Return the name of a language as it was given; refuse it where there is none, in pydantic's way."""
     from spanferry.translation.languages import get_language
 
     try:
@@ -193,25 +231,38 @@ def _language(name: str) -> str:
     return name
 
 
-def _known(kind: str, name: str, names: Sequence[str]) -> str:
+def known(kind: str, name: str, names: Sequence[str]) -> str:
+    """Return a name that is one of ``names``; refuse it where it is not, in pydantic's way."""
     if name not in names:
         raise ValueError(f"unknown {kind} {name!r}; {did_you_mean(name, names)}")
     return name
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> BuildConfig:
+def _validate(raw: RawConfig) -> AnyConfig:
+    from spanferry.flows.predict_config import TranslateTestConfig
+
+    models: dict[str, type[AnyConfig]] = {"translate-train": BuildConfig, "translate-test": TranslateTestConfig}
+    direction = raw.values.get("direction", "translate-train")
+    if direction not in models:
+        raise ConfigError(
+            f"{raw.where(['direction'])}: unknown direction {direction!r}; {did_you_mean(str(direction), models)}"
+        )
+    return validate(models[direction], raw)
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> AnyConfig:
     """Read a build's configuration from YAML, with ``--set`` overrides.
 
     Raises:
         ConfigError: one sentence a mistake: file, line, key, what was found, what was expected.
     """
-    return validate(BuildConfig, read_config(path, overrides))
+    return _validate(read_config(path, overrides))
 
 
-def parse_config(values: dict[str, Any], overrides: Sequence[str] = ()) -> BuildConfig:
+def parse_config(values: dict[str, Any], overrides: Sequence[str] = ()) -> AnyConfig:
     """Make a configuration from plain values.
 
     Raises:
         ConfigError: as `load_config`, without file and line.
     """
-    return validate(BuildConfig, override(RawConfig(values), overrides))
+    return _validate(override(RawConfig(values), overrides))
