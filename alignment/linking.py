@@ -92,7 +92,7 @@ def align_by_similarity(
     """Encode both sides of each pair and link their words.
 
     Args:
-        pairs: tokenised texts.
+        pairs: tokenised texts; equal pairs (the context of many questions) are aligned once.
         encoder: gives the vectors.
         settings: the matching method.
         source, target: FLORES-200 codes, passed on to the encoder.
@@ -102,15 +102,15 @@ def align_by_similarity(
         One alignment a pair, in order. A score is the similarity ``(1 + cos) / 2``, or with ``softmax`` the harmonic
         mean of the two probabilities, with ``mutual`` the geometric mean; the highest of its subwords.
     """
-    order = sorted(range(len(pairs)), key=lambda index: sum(len(text.text) for text in pairs[index]))
-    alignments: list[WordAlignment] = [WordAlignment(())] * len(pairs)
+    order = sorted(dict.fromkeys(pairs), key=lambda pair: sum(len(text.text) for text in pair))
+    alignments: dict[Pair, WordAlignment] = {}
     for begin in range(0, len(order), chunk):
         part = order[begin : begin + chunk]
-        left = encoder.encode([pairs[index][0] for index in part], source)
-        right = encoder.encode([pairs[index][1] for index in part], target)
+        left = encoder.encode([pair[0] for pair in part], source)
+        right = encoder.encode([pair[1] for pair in part], target)
         for number, alignment in _link(_prepare(left, settings), _prepare(right, settings), settings):
             alignments[part[number]] = alignment
-    return alignments
+    return [alignments[pair] for pair in pairs]
 
 
 def _prepare(side: Packed, settings: LinkSettings) -> Packed:

@@ -152,14 +152,49 @@ def _span(item: Any, where: str, text: str, field: str, names: Sequence[str] | N
     return span
 
 
+def as_answers(value: Any, column: str, text: str) -> list[tuple[int, int]]:
+    """Return the (start, end) of answers that stand in ``text``, in either form of SQuAD.
+
+    - ``{"text": ["Köln"], "answer_start": [13]}`` (rows on the hub; empty lists where there is no answer);
+    - ``[{"text": "Köln", "answer_start": 13}]`` (documents).
+
+    >>> as_answers([{"text": "Köln", "answer_start": 13}], "answers", "Zoë lives in Köln.")
+    [(13, 17)]
+
+    Raises:
+        DataError: it has another form, or the text has something else where an answer is said to start.
+    """
+    if isinstance(value, Mapping):
+        value = _transposed({key: value.get(key) for key in ("text", "answer_start")}, column, "answers")
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise DataError(f"column {column!r} is {_short(value)}: expected answers, each with text and answer_start")
+    return [_answer(item, f"column {column!r}, answer {index}", text) for index, item in enumerate(value)]
+
+
+def _answer(item: Any, where: str, text: str) -> tuple[int, int]:
+    words, start = (item.get("text"), item.get("answer_start")) if isinstance(item, Mapping) else (None, None)
+    if not (isinstance(words, str) and words and _is_whole(start)):
+        raise DataError(f'{where} is {_short(item)}: expected {{"text": text, "answer_start": number}}')
+    end = start + len(words)
+    if start < 0 or text[start:end] != words:
+        found = repr(text[start:end]) if 0 <= start < len(text) else "nothing"
+        at = text.find(words)
+        hint = "offsets count characters (code points), not bytes or UTF-16 units"
+        raise DataError(
+            f"{where} is {_short(words)} at {start}, where the text has {_short_text(found)}",
+            hint=f"{hint}; its first occurrence starts at {at}" if at >= 0 else f"{hint}; the text does not hold it",
+        )
+    return start, end
+
+
 def _first(item: Mapping[str, Any], keys: Sequence[str]) -> Any:
     return next((item[key] for key in keys if key in item), None)
 
 
-def _transposed(value: Mapping[str, Any], column: str) -> list[dict[str, Any]]:
+def _transposed(value: Mapping[str, Any], column: str, what: str = "spans") -> list[dict[str, Any]]:
     lists = {key: items for key, items in value.items() if isinstance(items, Sequence) and not isinstance(items, str)}
     if len(lists) != len(value) or len({len(items) for items in lists.values()}) > 1:
-        raise DataError(f"column {column!r} is {_short(dict(value))}: expected a list of spans")
+        raise DataError(f"column {column!r} is {_short(dict(value))}: expected a list of {what}")
     return [dict(zip(lists, items, strict=True)) for items in zip(*lists.values(), strict=True)]
 
 
@@ -181,5 +216,8 @@ def _is_whole(value: Any) -> TypeGuard[int]:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    return _short_text(repr(value))
+
+
+def _short_text(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."

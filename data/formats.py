@@ -4,11 +4,12 @@
     jsonl      one JSON object a line                 .jsonl .json .ndjson
     csv, tsv   tables with a header                   .csv .tsv
     parquet    columns on disk                        .parquet
+    squad      one JSON document of questions         .json (read; to write, say format="squad")
     datasets   a folder: save_to_disk, or laid out like a hub repository
     hub        a dataset's name on the hub (read only)
 
-Nothing is read whole: a file larger than memory goes through, one row or one batch of rows at a time. A write goes to
-a temporary name beside the file and is moved into place when it is complete.
+Nothing is read whole: a file larger than memory goes through, one row, one batch of rows or one article at a time. A
+write goes to a temporary name beside the file and is moved into place when it is complete.
 """
 
 from __future__ import annotations

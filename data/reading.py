@@ -21,8 +21,9 @@ from spanferry.data.records import Record, has_surrogate
 from spanferry.data.rows import read_csv, read_jsonl
 from spanferry.data.schema import Schema, SchemaCollector
 from spanferry.data.sidecar import read_features
-from spanferry.data.sources import missing, source_format
+from spanferry.data.sources import check_fit, missing, source_format
 from spanferry.data.spans import TagError, get_scheme
+from spanferry.data.squad import read_squad
 from spanferry.data.tasks import Reading, Task, declared_schema, get_task
 
 _VALUES = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d+")
@@ -110,8 +111,7 @@ def read_examples(
     if on_error == "skip" and rejects is None:
         raise ConfigError("on_error 'skip' needs rejects, the file that bad rows go to")
     kind = source_format(source, format)
-    if kind == "conll" and not task.spans_in:
-        raise ConfigError(f"{source}: CoNLL columns label tokens, and task {task.name!r} has no spans")
+    check_fit(kind, task, source)
     columns = columns or {}
     places = {role: column for role, column in columns.items() if isinstance(column, int)}
     if places and kind != "conll":
@@ -172,6 +172,8 @@ def _open(
             ),
             {},
         )
+    if kind == "squad":
+        return read_squad(path, encoding=encoding), {}
     declared = read_features(path)
     if kind == "jsonl":
         return read_jsonl(path, encoding=encoding), names_in(declared)

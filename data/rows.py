@@ -13,7 +13,7 @@ from spanferry.data.errors import DataError
 from spanferry.data.records import Line, Record, has_surrogate, read_lines
 
 # Columns of a CSV file whose cells hold JSON, when they look like it: what else is in a cell is text.
-_JSON_ROLES: Final = frozenset({"spans", "tokens", "token_starts", "tags"})
+_JSON_ROLES: Final = frozenset({"spans", "tokens", "token_starts", "tags", "answers"})
 _CELL_LIMIT: Final = 2**31 - 1
 
 
@@ -57,7 +57,7 @@ def _json_name(value: Any) -> str:
 
 def write_jsonl(rows: Iterable[Mapping[str, Any]], file: TextIO) -> None:
     """Write one JSON object a line. Dates become ISO 8601 text, since JSON has none."""
-    encode = json.JSONEncoder(ensure_ascii=False, default=_json_default).encode
+    encode = json.JSONEncoder(ensure_ascii=False, default=json_default).encode
     for row in rows:
         file.write(encode(row))
         file.write("\n")
@@ -73,7 +73,7 @@ def read_csv(
         encoding: of the file.
         separator: one character between cells.
         quotes: whether ``"`` encloses cells that hold separators or line breaks, RFC 4180; False where it is text.
-        json_columns: columns whose cells hold JSON, beside those of spans, tokens and tags.
+        json_columns: columns whose cells hold JSON, beside those of spans, answers, tokens and tags.
     """
     csv.field_size_limit(_CELL_LIMIT)  # the module's own limit is 131,072 characters
     lines = _Lines(read_lines(path, encoding))
@@ -178,10 +178,15 @@ def write_csv(rows: Iterable[Mapping[str, Any]], file: TextIO, *, separator: str
 def _cell(value: Any) -> str:
     if isinstance(value, str):
         return value
-    return "" if value is None else json.dumps(value, ensure_ascii=False, default=_json_default)
+    return "" if value is None else json.dumps(value, ensure_ascii=False, default=json_default)
 
 
-def _json_default(value: Any) -> str:
+def json_default(value: Any) -> str:
+    """Return what JSON has no form for as text, if it is a date or a time: for `json.JSONEncoder`.
+
+    Raises:
+        DataError: it is something else.
+    """
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     raise DataError(

@@ -7,8 +7,10 @@ from typing import Final
 
 from spanferry.data.errors import ConfigError, DataError, did_you_mean
 from spanferry.data.hf import is_hub_id
+from spanferry.data.squad import looks_like_squad
+from spanferry.data.tasks import Task
 
-FORMATS: Final = ("conll", "jsonl", "csv", "tsv", "parquet", "datasets", "hub")
+FORMATS: Final = ("conll", "jsonl", "csv", "tsv", "parquet", "squad", "datasets", "hub")
 _SUFFIXES: Final = {
     **dict.fromkeys((".conll", ".conll02", ".conll03", ".conllu", ".bio", ".iob", ".iob2"), "conll"),
     **dict.fromkeys((".jsonl", ".json", ".ndjson"), "jsonl"),
@@ -21,6 +23,8 @@ _SUFFIXES: Final = {
 def source_format(source: str | Path, given: str | None = None) -> str:
     """Return the format of something to read: as given, else by what is on disk and by its suffix.
 
+    A ``.json`` file holds a SQuAD document or JSON lines, which its first characters tell.
+
     Raises:
         DataError: nothing is there, and it cannot be a dataset's name on the hub.
         ConfigError: the suffix says nothing, or there is no such format.
@@ -30,6 +34,8 @@ def source_format(source: str | Path, given: str | None = None) -> str:
     path = Path(source)
     if path.is_dir():
         return "datasets"
+    if path.suffix.lower() == ".json" and path.is_file() and looks_like_squad(path):
+        return "squad"
     if path.suffix.lower() in _SUFFIXES:
         return _SUFFIXES[path.suffix.lower()]
     if not path.exists():
@@ -54,6 +60,18 @@ def target_format(path: Path, given: str | None = None) -> str:
     if kind == "hub":
         raise ConfigError(f"{path}: examples are written to files or folders; publishing puts those on the hub")
     return kind
+
+
+def check_fit(kind: str, task: Task, where: str | Path) -> None:
+    """Refuse a format that cannot hold the rows of a task.
+
+    Raises:
+        ConfigError: CoNLL columns for a shape without tags, or a SQuAD document for one that has no answers.
+    """
+    if kind == "conll" and not task.tagged:
+        raise ConfigError(f"{where}: CoNLL columns label tokens, and task {task.name!r} has no tags")
+    if kind == "squad" and "answers" not in task.span_roles:
+        raise ConfigError(f"{where}: a SQuAD document holds questions: set task question-answering, not {task.name}")
 
 
 def missing(path: Path) -> DataError:

@@ -1,7 +1,8 @@
 """The shapes of labelled data: which columns a row has, how it becomes an `Example`, and back.
 
 A `Task` is one value. A new shape that has text fields, spans in one of them and example-level labels is one more
-value and one line in `TASKS`; a shape that needs more overrides `Task.to_example`, `Task.to_row` and `Task.features`.
+value and one line in `TASKS`. A shape whose spans stand in columns of another kind overrides `Task.span_roles`,
+`Task.read_spans`, `Task.span_columns` and `Task.span_features` (`spanferry.data.question_answering` does).
 
 A row is a dict, whatever file it came from. Its columns play roles (``text``, ``spans``, ``label`` ...); a role is
 found under its own name, under a usual name of public datasets (``sentence1`` for the premise), or where the user's
@@ -30,7 +31,7 @@ Row = Mapping[str, Any]
 Tokens = tuple[tuple[int, int], ...]
 MakeId = Callable[[Mapping[str, str], Mapping[str, Any]], str]
 
-_ID_NAMES: Final = ("sent_id", "idx", "guid", "uid", "example_id", "pairID")
+ID_NAMES: Final = ("sent_id", "idx", "guid", "uid", "example_id", "pairID")
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
@@ -91,11 +92,20 @@ class Task:
     spans_in: str | None = None
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
 
+    @property
+    def span_roles(self) -> tuple[str, ...]:
+        """Roles of the columns that spans and tokens stand in."""
+        return ("spans", "tokens", "token_starts", "tags") if self.spans_in else ()
+
     @cached_property
     def roles(self) -> tuple[str, ...]:
         """Every role a column can play, in the order in which they are written."""
-        token_roles = ("spans", "tokens", "token_starts", "tags") if self.spans_in else ()
-        return ("id", *self.fields, *self.labels, *token_roles)
+        return ("id", *self.fields, *self.labels, *self.span_roles)
+
+    @property
+    def tagged(self) -> bool:
+        """Whether rows may have tokens with tags: what CoNLL columns hold."""
+        return "tags" in self.span_roles
 
     def to_example(self, row: Row, reading: Reading = READING, *, make_id: MakeId | None = None) -> Example:
         """Return the example that ``row`` describes.
@@ -122,11 +132,10 @@ class Task:
         spans: tuple[Span, ...] = ()
         tokens: Mapping[str, Tokens] = _NOTHING
         if self.spans_in:
-            text, offsets = _tokens(row, roles, fields.get(self.spans_in))
+            text, offsets, spans = self.read_spans(row, roles, fields.get(self.spans_in), reading)
             fields = {role: text if role == self.spans_in else fields[role] for role in self.fields}
             if offsets is not None:
                 tokens = {self.spans_in: offsets}
-            spans = _spans(row, roles, text, offsets, field=self.spans_in, reading=reading)
         identity = _as_id(row[roles["id"]], roles["id"]) if "id" in roles else (make_id or content_id)(fields, labels)
         meta = {key: row[column] for column, key in layout.meta}
         return Example(identity, fields, spans, labels, tokens, meta)
@@ -145,14 +154,7 @@ class Task:
         self._check_shape(example)
         row: dict[str, Any] = {"id": example.id, **example.fields, **example.labels}
         if self.spans_in:
-            row["spans"] = [{"start": span.start, "end": span.end, "label": span.label} for span in example.spans]
-            offsets = example.tokens.get(self.spans_in)
-            if offsets is not None:
-                text = example.fields[self.spans_in]
-                row["tokens"] = [text[start:end] for start, end in offsets]
-                row["token_starts"] = [start for start, _ in offsets]
-                if tags:
-                    row["tags"] = spans_to_tags(example.spans, offsets, scheme, policy=policy)[0]
+            row |= self.span_columns(example, tags=tags, scheme=scheme, policy=policy)
         for key, value in example.meta.items():
             if key in self.roles:
                 raise DataError(
@@ -167,30 +169,58 @@ class Task:
 
         Columns whose labels ``schema`` names are ``ClassLabel``; the others are strings.
         """
-        from datasets import ClassLabel, Features, List, Value
-
-        def column(names: Sequence[str] | None) -> Any:
-            return ClassLabel(names=list(names)) if names else Value("string")
+        from datasets import Features, Value
 
         schema = schema or Schema()
         found: dict[str, Any] = {"id": Value("string")}
         found |= {name: Value("string") for name in self.fields}
-        found |= {name: column(schema.labels.get(name)) for name in self.labels}
+        found |= {name: _feature(schema.labels.get(name)) for name in self.labels}
         if self.spans_in:
-            found["spans"] = List({"start": Value("int32"), "end": Value("int32"), "label": column(schema.spans)})
-            if tokens:
-                found["tokens"] = List(Value("string"))
-                found["token_starts"] = List(Value("int32"))
-                found["tags"] = List(column(tag_names(schema.spans, scheme) if schema.spans else None))
+            found |= self.span_features(schema, tokens=tokens, scheme=scheme)
         return Features(found)
 
+    def read_spans(
+        self, row: Row, roles: Mapping[str, str], text: str | None, reading: Reading
+    ) -> tuple[str, Tokens | None, tuple[Span, ...]]:
+        """Return the text that spans lie in, where its tokens are, if the row has any, and the spans.
+
+        ``roles`` are those that the row has; ``text`` is None where it has no column for the text.
+        """
+        text, offsets = _tokens(row, roles, text)
+        return text, offsets, _spans(row, roles, text, offsets, field=self.spans_in or "", reading=reading)
+
+    def span_columns(self, example: Example, *, tags: bool, scheme: Scheme, policy: Snap) -> dict[str, Any]:
+        """Return the columns of `span_roles`; the inverse of `read_spans`. The arguments are those of `to_row`."""
+        spans = [{"start": span.start, "end": span.end, "label": span.label} for span in example.spans]
+        columns: dict[str, Any] = {"spans": spans}
+        offsets = example.tokens.get(self.spans_in or "")
+        if offsets is not None:
+            text = example.fields[self.spans_in or ""]
+            columns["tokens"] = [text[start:end] for start, end in offsets]
+            columns["token_starts"] = [start for start, _ in offsets]
+            if tags:
+                columns["tags"] = spans_to_tags(example.spans, offsets, scheme, policy=policy)[0]
+        return columns
+
+    def span_features(self, schema: Schema, *, tokens: bool, scheme: Scheme) -> dict[str, Any]:
+        """Return the features of `span_columns`. The arguments are those of `features`."""
+        from datasets import List, Value
+
+        span = {"start": Value("int32"), "end": Value("int32"), "label": _feature(schema.spans)}
+        found: dict[str, Any] = {"spans": List(span)}
+        if tokens:
+            found["tokens"] = List(Value("string"))
+            found["token_starts"] = List(Value("int32"))
+            found["tags"] = List(_feature(tag_names(schema.spans, scheme) if schema.spans else None))
+        return found
+
     def _check_shape(self, example: Example) -> None:
-        fields = [self.spans_in] if self.spans_in else []
+        fields = {self.spans_in} if self.spans_in else set()
         extra = {
             "text field": [name for name in example.fields if name not in self.fields],
             "label": [name for name in example.labels if name not in self.labels],
-            "spans in field": sorted({span.field for span in example.spans} - set(fields)),
-            "tokens of field": [name for name in example.tokens if name not in fields],
+            "spans in field": sorted({span.field for span in example.spans} - fields),
+            "tokens of field": [name for name in example.tokens if not self.tagged or name not in fields],
         }
         for what, found in extra.items():
             if found:
@@ -245,7 +275,10 @@ def _layout(task: Task, reading: Reading, available: tuple[str, ...]) -> Layout:
 
     roles = {role: find(role) for role in ("id", *task.fields, *task.labels)}
     needed = list(task.fields) + (list(task.labels) if reading.labelled else [])
-    if task.spans_in:
+    if not task.tagged:
+        roles |= {role: find(role) for role in task.span_roles}
+        needed += task.span_roles if reading.labelled else ()
+    else:
         roles |= {role: find(role) for role in ("tokens", "token_starts")}
         # The own name of either goes before a usual name of the other: tags written beside `entities` are tags.
         roles["spans"] = find("spans", usual=False)
@@ -253,7 +286,7 @@ def _layout(task: Task, reading: Reading, available: tuple[str, ...]) -> Layout:
         if roles["spans"] is None and roles["tags"] is None:
             roles["spans"] = find("spans")
         if roles["tokens"]:
-            needed.remove(task.spans_in)  # the text can be made from them
+            needed.remove(task.spans_in or "")  # the text can be made from them
         if reading.labelled and not (roles["spans"] or roles["tags"]):
             needed.append("tags" if roles["tokens"] else "spans")
     found = {role: column for role, column in roles.items() if column is not None}
@@ -268,6 +301,12 @@ def _layout(task: Task, reading: Reading, available: tuple[str, ...]) -> Layout:
     used = set(found.values())
     meta = tuple((name, f"source_{name}" if name in task.roles else name) for name in available if name not in used)
     return Layout(found, meta)
+
+
+def _feature(names: Sequence[str] | None) -> Any:
+    from datasets import ClassLabel, Value
+
+    return ClassLabel(names=list(names)) if names else Value("string")
 
 
 def _tokens(row: Row, roles: Mapping[str, str], text: str | None) -> tuple[str, Tokens | None]:
@@ -303,7 +342,7 @@ def _as_id(value: Any, column: str) -> str:
     return str(value)
 
 
-_ID: Final = {"id": _ID_NAMES}
+_ID: Final = {"id": ID_NAMES}
 _TOKENS: Final = {
     "text": ("sentence", "utt", "utterance", "query"),
     "tokens": ("words",),
@@ -339,6 +378,7 @@ TASKS = LazyTable(
         "slots": "spanferry.data.tasks:SLOTS",
         "text-classification": "spanferry.data.tasks:TEXT_CLASSIFICATION",
         "pair-classification": "spanferry.data.tasks:PAIR_CLASSIFICATION",
+        "question-answering": "spanferry.data.question_answering:QUESTION_ANSWERING",
     },
 )
 

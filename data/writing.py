@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from spanferry.data.conll import write_conll
-from spanferry.data.errors import ConfigError, DataError
+from spanferry.data.errors import DataError
 from spanferry.data.example import Example
 from spanferry.data.hf import save_datasets
 from spanferry.data.parquet import TableTypes, write_parquet
 from spanferry.data.rows import write_csv, write_jsonl
 from spanferry.data.schema import Schema
 from spanferry.data.sidecar import features_path
-from spanferry.data.sources import target_format
+from spanferry.data.sources import check_fit, target_format
 from spanferry.data.spans import Snap, get_scheme
+from spanferry.data.squad import write_squad
 from spanferry.data.tasks import Task, get_task
 
 Row = Mapping[str, Any]
@@ -69,10 +70,9 @@ def write_examples(
         task = get_task(task)
     path = Path(path)
     kind = target_format(path, format)
-    if kind == "conll" and not task.spans_in:
-        raise ConfigError(f"{path}: CoNLL columns label tokens, and task {task.name!r} has no spans")
+    check_fit(kind, task, path)
     chunks = get_scheme(scheme)
-    stream = _tokenized(iter(examples), tokenize, task.spans_in)
+    stream = _tokenized(iter(examples), tokenize, task.spans_in if task.tagged else None)
     head = list(islice(stream, 1))
     count = 0
 
@@ -102,12 +102,14 @@ def write_examples(
             finally:
                 table.unlink(missing_ok=True)
     else:
-        types = TableTypes(features()) if schema is not None and kind != "conll" else None
+        types = TableTypes(features()) if schema is not None and kind not in ("conll", "squad") else None
         typed = rows() if types is None else _typed(rows(), types)
         with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             try:
                 if kind == "jsonl":
                     write_jsonl(typed, file)
+                elif kind == "squad":
+                    write_squad(typed, file)
                 elif kind == "conll":
                     write_conll(typed, file, scheme=chunks, separator=separator or "\t")
                 else:

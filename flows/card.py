@@ -17,6 +17,7 @@ _CATEGORIES = {
     "slots": ("token-classification", "slot-filling"),
     "text-classification": ("text-classification", None),
     "pair-classification": ("text-classification", "natural-language-inference"),
+    "question-answering": ("question-answering", "extractive-qa"),
 }
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 _COLUMNS = {

@@ -119,7 +119,7 @@ def schema() -> None:
 
 @app.command()
 def init(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="ner, slots, text-classification, pair-classification.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="Shape of the data: ner, slots, question-answering ...")],
     path: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="File to write, or -; TASK.yaml if absent.")
     ] = None,

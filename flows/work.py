@@ -44,9 +44,17 @@ def translate_examples(
     progress: Callable[[int, int], None] | None = None,
     stats: TranslationStats | None = None,
 ) -> Translated:
-    """Translate the texts of all fields of all examples in one go; no sentence ends within a labelled span."""
+    """Translate the texts of all fields of all examples in one go; no sentence ends within a labelled span.
+
+    A text that several examples share (the context of many questions) is cut in one way for all of them, so that they
+    share its translation too.
+    """
     places = [(index, field) for index, example in enumerate(examples) for field in example.fields]
-    spans = [[(s.start, s.end) for s in examples[index].spans if s.field == field] for index, field in places]
+    together: dict[str, set[tuple[int, int]]] = {}
+    for example in examples:
+        for span in example.spans:
+            together.setdefault(example.fields[span.field], set()).add((span.start, span.end))
+    spans = [sorted(together.get(examples[index].fields[field], ())) for index, field in places]
     translations = translate_texts(
         [examples[index].fields[field] for index, field in places],
         parts.translator,

@@ -376,3 +376,35 @@ def test_the_bundled_model_builds_a_dataset(
 
     monkeypatch.setattr(CTranslate2Translator, "translate", refuse)
     assert run(build_settings).report == result.report
+
+
+def test_a_context_of_many_questions_is_translated_once(
+    build_settings: Settings, tmp_path: Path, translated: Counter[str]
+) -> None:
+    context = "the cat sleeps in Porto. Clara stays."
+    answers = [("Porto", 18), ("Porto. Clara", 18), ("the cat", 0), ("", 0)]
+    questions = [
+        {
+            "id": str(number),
+            "question": f"who {number}?",
+            "answers": [{"text": text, "answer_start": at}] if text else [],
+        }
+        for number, (text, at) in enumerate(answers)
+    ]
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps({"data": [{"title": "T", "paragraphs": [{"context": context, "qas": questions}]}]}))
+    build_settings |= {"task": "question-answering", "targets": ["fr"]}
+    words = {"the": "le", "porto": "oporto", "clara": "klara"}
+    build_settings["projection"]["aligner_settings"]["dictionary"] = words
+    build_settings["source"]["path"] = str(path)
+    result = run(build_settings)
+    rows = list(rows_of(result.folder, "fr", tmp_path / "cache"))
+    # The second answer reaches over the end of a sentence, so that the context stays whole, for all questions alike.
+    assert translated["fra_Latn"] == 1 + len(questions)
+    assert {row["context"] for row in rows} == {"le cat sleeps in Oporto. Klara stays."}
+    assert [row["answers"]["text"] for row in rows] == [["Oporto"], ["Oporto. Klara"], ["le cat"], []]
+    for row in rows:
+        places = zip(row["answers"]["answer_start"], row["answers"]["text"], strict=True)
+        assert all(row["context"].startswith(text, start) for start, text in places)
+    assert [row["id"] for row in rows] == ["0", "1", "2", "3"] and rows[0]["title"] == "T"
+    assert rows[0]["source_context"] == context and rows[0]["source_question"] == "who 0?"

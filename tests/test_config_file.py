@@ -88,7 +88,7 @@ def test_a_good_file_is_read(write: Any) -> None:
         (
             "output: out/demo",
             "direction: test\noutput: o",
-            r"demo\.yaml:11: direction: found 'test', expected 'translate-train'",
+            r"demo\.yaml:11: direction: unknown direction 'test'; known: translate-test, translate-train",
         ),
         ("output: out/demo", "task: slots\noutput: o", r"demo\.yaml:11: key 'task' stands twice, first in line 1"),
         ("  beam_size: 2", "  beam_size: [", r"demo\.yaml:\d+: not valid YAML"),
@@ -166,7 +166,7 @@ def test_an_override_leaves_the_original_alone() -> None:
     assert raw.values == {"run": {"threads": 1}}
 
 
-@pytest.mark.parametrize("task", ["ner", "slots", "text-classification", "pair-classification"])
+@pytest.mark.parametrize("task", ["ner", "slots", "text-classification", "pair-classification", "question-answering"])
 def test_the_template_is_a_valid_configuration_that_names_every_setting(write: Any, task: str) -> None:
     text = template(task)
     config = load_config(write(text))

@@ -293,6 +293,6 @@ def test_settings_that_cannot_be_met(settings: dict[str, Any], message: str, tmp
 def test_every_error_is_one_that_the_command_line_prints(tmp_path: Path) -> None:
     with pytest.raises(SpanferryError):
         read(tmp_path / "a.jsonl", "nre")
-    with pytest.raises(SpanferryError, match="has no spans"):
+    with pytest.raises(SpanferryError, match="has no tags"):
         (tmp_path / "a.conll").write_text("a O\n")
         read(tmp_path / "a.conll", "text-classification")

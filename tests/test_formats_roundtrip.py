@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from spanferry.data.errors import ConfigError, DataError
 from spanferry.data.example import Example, Span
 from spanferry.data.formats import ReadReport, read_examples, write_examples
+from spanferry.data.question_answering import ANSWER, QuestionAnswering
 from spanferry.data.schema import Schema
 from spanferry.data.spans import SCHEMES
 from spanferry.data.tasks import TASKS, Task, get_task
 
-FILES = ["jsonl", "csv", "tsv", "parquet", "conll"]
+FILES = ["jsonl", "csv", "tsv", "parquet", "conll", "squad"]
 LABELS = ("PER", "weather/find", "B-1", "日本")
 # Letters of several scripts, combining marks, emoji with joiners, right-to-left text with its marks, what Unicode
 # counts as line ends but files do not, and what the formats themselves are made of.
@@ -37,7 +38,7 @@ def datasets_of(draw: st.DrawFn, task: Task, kind: str) -> list[Example]:
     if kind in ("csv", "tsv"):
         metas = {"note": texts}
     columns = draw(st.lists(st.sampled_from(sorted(metas)), unique=True))
-    tokens = kind == "conll" or draw(st.booleans())
+    tokens = kind == "conll" or (task.tagged and draw(st.booleans()))
     ids = draw(st.lists(texts.filter(bool), min_size=1, max_size=4, unique=True))
     found = []
     for identity in ids:
@@ -48,17 +49,23 @@ def datasets_of(draw: st.DrawFn, task: Task, kind: str) -> list[Example]:
         offsets = {}
         if task.spans_in:
             text = fields[task.spans_in] = draw(texts)
-            spans = tuple(draw(st.lists(spans_of(text), max_size=3))) if text else ()
+            spans = tuple(draw(st.lists(spans_of(text, span_labels(task), task.spans_in), max_size=3))) if text else ()
             if tokens:
                 offsets = {task.spans_in: draw(tokens_of(text, one_line=kind == "conll"))}
         found.append(Example(identity, fields, spans, labels, offsets, meta))
     return found
 
 
-def spans_of(text: str) -> st.SearchStrategy[Span]:
+def span_labels(task: Task) -> tuple[str, ...]:
+    return (ANSWER,) if isinstance(task, QuestionAnswering) else LABELS
+
+
+def spans_of(text: str, labels: tuple[str, ...], field: str) -> st.SearchStrategy[Span]:
     starts = st.integers(0, len(text) - 1)
     return starts.flatmap(
-        lambda start: st.builds(Span, st.just(start), st.integers(start + 1, len(text)), st.sampled_from(LABELS))
+        lambda start: st.builds(
+            Span, st.just(start), st.integers(start + 1, len(text)), st.sampled_from(labels), st.just(field)
+        )
     )
 
 
@@ -75,7 +82,7 @@ def cases() -> list[Any]:
         pytest.param(name, kind, id=f"{name}-{kind}")
         for name in TASKS.names()
         for kind in FILES
-        if kind != "conll" or get_task(name).spans_in
+        if (kind != "conll" or get_task(name).tagged) and (kind != "squad" or "answers" in get_task(name).span_roles)
     ]
 
 
@@ -85,16 +92,16 @@ def cases() -> list[Any]:
 def test_what_is_written_is_read(name: str, kind: str, data: st.DataObject, tmp_path: Path) -> None:
     task = get_task(name)
     examples = data.draw(datasets_of(task, kind))
-    schema = data.draw(st.sampled_from([None, Schema(LABELS, dict.fromkeys(task.labels, LABELS))]))
+    schema = data.draw(st.sampled_from([None, Schema(span_labels(task), dict.fromkeys(task.labels, LABELS))]))
     path = tmp_path / f"train.{kind}"
-    assert write_examples(examples, path, task, schema=schema) == len(examples)
+    assert write_examples(examples, path, task, format=kind, schema=schema) == len(examples)
     report = ReadReport()
-    again = list(read_examples(path, task, schema=schema, report=report))
+    again = list(read_examples(path, task, format=kind, schema=schema, report=report))
     assert again == examples
     assert report.read == len(examples)
     for example in again:
         for span in example.spans:
-            assert example.text_of(span) == example.fields["text"][span.start : span.end] != ""
+            assert example.text_of(span) == example.fields[span.field][span.start : span.end] != ""
     assert not list(tmp_path.glob(".*.tmp"))
 
 
@@ -245,7 +252,7 @@ def test_one_report_may_cover_several_sources(tmp_path: Path) -> None:
 
 def test_settings_that_do_not_go_together(tmp_path: Path) -> None:
     example = Example("1", {"text": "a"}, (), {"label": "x"})
-    with pytest.raises(ConfigError, match=r"task 'text-classification' has no spans"):
+    with pytest.raises(ConfigError, match=r"task 'text-classification' has no tags"):
         write_examples([example], tmp_path / "a.conll", "text-classification")
     with pytest.raises(ConfigError, match=r"suffix '.xyz' does not tell the format"):
         write_examples([example], tmp_path / "a.xyz", "text-classification")

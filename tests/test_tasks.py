@@ -11,11 +11,17 @@ from hypothesis import strategies as st
 
 from spanferry.data.errors import ConfigError, DataError
 from spanferry.data.example import Example, Span
+from spanferry.data.question_answering import ANSWER, QuestionAnswering
 from spanferry.data.schema import Schema
 from spanferry.data.tasks import TASKS, Reading, Task, content_id, declared_schema, get_task
 
 ALL = TASKS.names()
 LABELS = ("PER", "weather/find", "X-1")
+
+
+def span_labels(task: Task) -> tuple[str, ...]:
+    """The labels that spans of the task may have."""
+    return (ANSWER,) if isinstance(task, QuestionAnswering) else LABELS
 
 
 @st.composite
@@ -30,8 +36,8 @@ def examples(draw: st.DrawFn, task: Task) -> Example:
         length = len(fields[task.spans_in])
         for start, end in draw(st.lists(st.tuples(st.integers(0, length - 1), st.integers(1, length)), max_size=4)):
             if start < end:
-                spans.append(Span(start, end, draw(st.sampled_from(LABELS)), task.spans_in))
-        if draw(st.booleans()):
+                spans.append(Span(start, end, draw(st.sampled_from(span_labels(task))), task.spans_in))
+        if task.tagged and draw(st.booleans()):
             cuts = sorted(draw(st.sets(st.integers(0, length), max_size=6)))
             tokens = {task.spans_in: tuple(zip(cuts[::2], cuts[1::2], strict=False))}
     meta = draw(st.dictionaries(st.sampled_from(["source", "page", "column_3"]), st.integers() | st.text(max_size=3)))
@@ -55,13 +61,13 @@ def test_rows_fit_the_features_that_the_task_promises(name: str, data: st.DataOb
     task = get_task(name)
     example = data.draw(examples(task))
     row = {key: value for key, value in task.to_row(example).items() if key not in example.meta}
-    schema = Schema(LABELS, dict.fromkeys(task.labels, LABELS))
+    schema = Schema(span_labels(task), dict.fromkeys(task.labels, LABELS))
     features = task.features(schema, tokens=bool(example.tokens))
     assert list(features) == list(row)
     dataset = Dataset.from_list([row], features=features)
     assert all(features[label] == ClassLabel(names=list(LABELS)) for label in task.labels)
     names = {column: dataset.features[column].names for column in task.labels}
-    if task.spans_in:
+    if task.tagged:
         names["spans.label"] = dataset.features["spans"].feature["label"].names
         if example.tokens:
             names["tags"] = dataset.features["tags"].feature.names
@@ -76,7 +82,7 @@ def test_features_without_an_inventory_are_text(name: str) -> None:
     task = get_task(name)
     features = task.features()
     assert all(features[label] == Value("string") for label in task.labels)
-    if task.spans_in:
+    if task.tagged:
         assert features["spans"] == List({"start": Value("int32"), "end": Value("int32"), "label": Value("string")})
 
 
