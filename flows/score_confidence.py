@@ -80,7 +80,6 @@ def report_confidence(
         fitted = fit_calibration(result.judged, method=_single(result), data=result.signature)
         origin = f"held out: each of {FOLDS} folds by the other {FOLDS - 1}"
         confidences = cross_fit(result.judged)
-        assert fitted.held_out is not None
         reliability = fitted.held_out
         if fit is not None:
             fitted.save(fit)

@@ -200,17 +200,17 @@ def project_links(
         if place is None:
             projections.append(Projection(span, None, method, reason=_why(span, options, text)))
             continue
-        strength, *covered = _coverage(words, place, trusted)
+        strength, here, there = _coverage(words, place, trusted)
         score = min(1.0, round(place.score * strength, 6))
         if score < settings.min_score:
             detail = f"best place scores {score:.3f}, threshold {settings.min_score}"
-            projections.append(Projection(span, None, method, score, Reason.LOW_SCORE, detail, *covered))
+            projections.append(Projection(span, None, method, score, Reason.LOW_SCORE, detail, here, there))
             continue
         start, end = target_tokens[place.start].start, target_tokens[place.end - 1].end
         if not whole_tokens:
             start, end = trim_punctuation(text.target, start, end, like=text.source[span.start : span.end])
         goal = Span(start, end, span.label, span.field)
-        projections.append(Projection(span, goal, method, score, None, remark, *covered))
+        projections.append(Projection(span, goal, method, score, None, remark, here, there))
     return tuple(projections)
 
 

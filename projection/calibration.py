@@ -1,18 +1,19 @@
-"""From a method's score to a probability: how often a span with this score is right, as measured on gold.
+"""From what is seen of a projection to a probability: how often such a span is right, as measured on gold.
 
-A method's score orders its projections; what share of them is right at a given score has to be measured. On gold data
-(source spans projected onto a translation whose own spans are known, as in `spanferry score`), a calibration is fitted
-by isotonic regression: the function of the score that never falls and is closest to the outcomes in least squares
-(pool adjacent violators, Ayer et al. 1955; as calibration Zadrozny and Elkan, KDD 2002).
+A method's score orders its projections; what share of them is right has to be measured. On gold data (source spans
+projected onto a translation whose own spans are known, as in `spanferry score`), a calibration is fitted in two steps:
 
-Two things keep it honest where data is thin. Spans are put into bins of at least `MIN_BIN` by score, and each bin is
-given `PRIOR` more spans of the curve's mean rate, before the regression; between the mean scores of two bins the
+1. The score, the coverage, the lengths, and the votes of a method made of methods (`evidence`) are weighed by
+   logistic regression, with a ridge of `RIDGE` on the weights of the standardised traits. (How well it then tells
+   right from wrong, as area under the curve, held out: opinion targets en-es with SimAlign's links .89, by the score
+   alone .65; with awesome-align's .90 and .82.)
+2. That index becomes a probability by isotonic regression: the function that never falls and is closest to the
+   outcomes in least squares (pool adjacent violators, Ayer et al. 1955; for calibration Zadrozny and Elkan, KDD 2002).
+
+Two things keep it honest where data is thin. Spans are put into bins of at least `MIN_BIN` by their index, and each bin
+is given `PRIOR` more spans of the mean rate, before the isotonic regression; between the means of two bins the
 confidence is a straight line. And what is reported of a calibration (`cross_fit`) is held out: every span gets its
-confidence from curves that were fitted without its fold, and spans of one source text are never in two folds.
-
-For a method made of methods (`cascade`), the score alone says too little: whether the methods agreed matters more. Its
-projections are put into groups by the step that decided and the number of votes for the place ("match: 1 of 1",
-"cascade: 2 of 3"), and each group with at least `MIN_GROUP` spans has a curve of its own; the rest share one.
+confidence from weights and curve that were fitted without its fold, and no source text is in two folds.
 
 A right projection has the label and both ends of a gold span. Whether the gold is right is another matter: where
 each language was annotated on its own, even a perfect projector is not always right.
@@ -22,17 +23,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from spanferry.data.errors import ConfigError, DataError
-from spanferry.projection.base import Projection, Projector, Reason, TranslatedText
+from spanferry.data.errors import DataError
+from spanferry.projection.base import Projection, TranslatedText
+from spanferry.projection.evidence import evidence
 from spanferry.projection.reliability import Reliability, measure_reliability
 
 Floats = npt.NDArray[np.float64]
@@ -41,12 +43,11 @@ MIN_BIN = 25
 """Spans that a bin holds at least."""
 PRIOR = 1.0
 """Spans of the mean rate that are added to each bin, so that no confidence is 0 or 1 by chance."""
-MIN_GROUP = 100
-"""Spans that a group needs for a curve of its own."""
+RIDGE = 1.0
 FOLDS = 5
 
 _FORMAT = "spanferry-calibration/1"
-_EVERYTHING = ""
+_MOST_ITERATIONS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +58,13 @@ class Judged:
         projection: one with a target.
         right: gold has a span with its ends, label and field.
         unit: what must not be split between fitting and measuring: the source text.
+        evidence: its traits, see `spanferry.projection.evidence`.
     """
 
     projection: Projection
     right: bool
     unit: str
+    evidence: Mapping[str, float]
 
 
 def pool_adjacent_violators(values: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
@@ -91,41 +94,41 @@ def pool_adjacent_violators(values: npt.ArrayLike, weights: npt.ArrayLike) -> Fl
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Confidence as a non-decreasing function of the score.
+    """Confidence as a non-decreasing function of an index.
 
     Attributes:
-        scores: mean score of each bin, rising.
+        at: mean index of each bin, rising.
         rates: confidence at each of them, 0..1, never falling.
         spans: how many spans each bin holds.
     """
 
-    scores: tuple[float, ...]
+    at: tuple[float, ...]
     rates: tuple[float, ...]
     spans: tuple[int, ...]
 
-    def at(self, score: float) -> float:
-        """Return the confidence at a score: on the line between two bins, level beyond the first and the last.
+    def confidence(self, index: float) -> float:
+        """Return the confidence at an index: on the line between two bins, level beyond the first and the last.
 
-        >>> round(Curve((0.2, 0.6), (0.5, 0.9), (30, 30)).at(0.4), 6)
+        >>> round(Curve((0.2, 0.6), (0.5, 0.9), (30, 30)).confidence(0.4), 6)
         0.7
         """
-        return float(np.interp(score, self.scores, self.rates))
+        return float(np.interp(index, self.at, self.rates))
 
 
-def fit_curve(scores: npt.ArrayLike, right: npt.ArrayLike, *, min_bin: int = MIN_BIN, prior: float = PRIOR) -> Curve:
-    """Fit a curve to scores and outcomes, in any order, at least one.
+def fit_curve(indices: npt.ArrayLike, right: npt.ArrayLike, *, min_bin: int = MIN_BIN, prior: float = PRIOR) -> Curve:
+    """Fit a curve to indices and outcomes, in any order, at least one.
 
     Args:
-        scores: of each span.
+        indices: of each span.
         right: whether each span is right, 0 or 1.
-        min_bin: spans of a bin, at least 1; equal scores are never parted.
+        min_bin: spans of a bin, at least 1; equal indices are never parted.
         prior: spans of the mean rate to add to each bin, 0 or more.
 
     >>> fit_curve([0.1, 0.2, 0.8, 0.9], [0, 1, 1, 1], min_bin=2, prior=0).rates
     (0.5, 1.0)
     """
-    order = np.argsort(np.asarray(scores, float), kind="stable")
-    ranked, outcomes = np.asarray(scores, float)[order], np.asarray(right, float)[order]
+    order = np.argsort(np.asarray(indices, float), kind="stable")
+    ranked, outcomes = np.asarray(indices, float)[order], np.asarray(right, float)[order]
     starts = [0]
     for index in range(1, len(ranked)):
         full = index - starts[-1] >= min_bin and len(ranked) - index >= min_bin
@@ -142,16 +145,46 @@ def fit_curve(scores: npt.ArrayLike, right: npt.ArrayLike, *, min_bin: int = MIN
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """What one trait of the evidence counts for: ``weight * (value - mean) / spread``; a missing value is 0."""
+
+    name: str
+    mean: float
+    spread: float
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Weighed evidence, made a probability.
+
+    Attributes:
+        traits: what is weighed; traits that did not vary are left out.
+        base: log-odds of a span whose traits are all at their mean.
+        curve: from the logistic regression's probability, 0..1, to the confidence.
+    """
+
+    traits: tuple[Trait, ...]
+    base: float
+    curve: Curve
+
+    def confidence(self, traits: Mapping[str, float]) -> float:
+        """Return the probability that a span with these traits is right, 0..1."""
+        weighed = (each.weight * (traits.get(each.name, 0.0) - each.mean) / each.spread for each in self.traits)
+        return round(self.curve.confidence(_probability(self.base + math.fsum(weighed))), 6)
+
+
 @dataclass(frozen=True)
 class Calibration:
-    """Curves for one method with its settings, and what they were fitted on.
+    """A model for one method with its settings, and what it was fitted on.
 
     Attributes:
         method: fingerprint of the method; no other may use it.
         data: signature of the scoring run that it was fitted on.
         spans: projections that it was fitted on; ``right`` of them were right.
         right: see ``spans``.
-        curves: group -> curve; ``""`` is for every group without one.
+        model: see `Model`.
         held_out: how reliable such a calibration is on data that it was not fitted on: `cross_fit` on the same data.
     """
 
@@ -159,20 +192,17 @@ class Calibration:
     data: str
     spans: int
     right: int
-    curves: Mapping[str, Curve] = field(default_factory=dict)
-    held_out: Reliability | None = None
+    model: Model
+    held_out: Reliability
 
-    def confidence(self, projection: Projection) -> float | None:
+    def confidence(self, projection: Projection, text: TranslatedText) -> float | None:
         """Return the probability that a projection is right, 0..1; None for a span without a place."""
-        if projection.target is None:
-            return None
-        curve = self.curves.get(group_of(projection), self.curves[_EVERYTHING])
-        return round(curve.at(_score(projection)), 6)
+        return None if projection.target is None else self.model.confidence(evidence(projection, text))
 
     @property
     def digest(self) -> str:
-        """Short identity of the curves."""
-        return hashlib.sha256(json.dumps(_plain(self.curves), sort_keys=True).encode()).hexdigest()[:12]
+        """Short identity of the model."""
+        return hashlib.sha256(json.dumps(asdict(self.model), sort_keys=True).encode()).hexdigest()[:12]
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON.
@@ -180,18 +210,10 @@ class Calibration:
         Raises:
             DataError: the file cannot be written.
         """
-        values = {
-            "format": _FORMAT,
-            "method": self.method,
-            "data": self.data,
-            "spans": self.spans,
-            "right": self.right,
-            "settings": {"min_bin": MIN_BIN, "prior": PRIOR, "min_group": MIN_GROUP, "folds": FOLDS},
-            "curves": _plain(self.curves),
-            "held_out": None if self.held_out is None else self.held_out.to_json(),
-        }
+        settings = {"min_bin": MIN_BIN, "prior": PRIOR, "ridge": RIDGE, "folds": FOLDS}
+        text = json.dumps({"format": _FORMAT, "settings": settings, **asdict(self)}, ensure_ascii=False, indent=1)
         try:
-            Path(path).write_text(json.dumps(values, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+            Path(path).write_text(text + "\n", encoding="utf-8")
         except OSError as error:
             raise DataError(f"cannot be written: {error.strerror}", path=path) from error
 
@@ -216,168 +238,107 @@ def load_calibration(path: str | Path) -> Calibration:
         found = values.get("format") if isinstance(values, dict) else type(values).__name__
         raise DataError(f"format {found!r}, expected a calibration ({_FORMAT!r})", path=path)
     try:
-        curves = {
-            str(group): Curve(tuple(map(float, one["scores"])), tuple(map(float, one["rates"])), tuple(one["spans"]))
-            for group, one in values["curves"].items()
-        }
-        held_out = Reliability.from_json(values["held_out"]) if values["held_out"] else None
-        made = Calibration(values["method"], values["data"], values["spans"], values["right"], curves, held_out)
+        curve = Curve(**{name: tuple(numbers) for name, numbers in values["model"]["curve"].items()})
+        traits = tuple(Trait(**each) for each in values["model"]["traits"])
+        model = Model(traits, float(values["model"]["base"]), curve)
+        record = {name: values[name] for name in ("method", "data", "spans", "right")}
+        made = Calibration(**record, model=model, held_out=Reliability.from_json(values["held_out"]))
+        whole = _sound(model)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"a damaged calibration: {type(error).__name__} {error}; fit it again", path=path) from error
-    if _EVERYTHING not in curves or not all(_sound(curve) for curve in curves.values()):
-        raise DataError("a damaged calibration: its curves are not whole or not rising; fit it again", path=path)
+    if not whole:
+        raise DataError("a damaged calibration: its numbers do not make a rising curve; fit it again", path=path)
     return made
 
 
-def fit_calibration(judged: Sequence[Judged], *, method: str, data: str, held_out: bool = True) -> Calibration:
-    """Fit a calibration to judged projections.
+def fit_calibration(judged: Sequence[Judged], *, method: str, data: str) -> Calibration:
+    """Fit a calibration to judged projections, and cross-fit it to say how reliable it is.
 
     Args:
         judged: at least `MIN_BIN` of them.
         method: fingerprint of the projector that made them.
         data: signature of the data, for the record.
-        held_out: cross-fit too, and keep how reliable it is.
 
     Raises:
         DataError: there are too few projections.
 
     >>> from spanferry.data.example import Span
-    >>> judged = [Judged(Projection(Span(0, 4, "LOC"), Span(0, 4, "LOC"), "alignment", score), score > 0.3, str(n))
-    ...           for n in range(50) for score in (0.2, 0.6)]
+    >>> place = Span(0, 4, "LOC")
+    >>> judged = [Judged(Projection(place, place, "alignment"), score > 0, str(n), {"score": score})
+    ...           for n in range(50) for score in (-1.0, 1.0)]
     >>> calibration = fit_calibration(judged, method="alignment/1(...)", data="task:ner")
-    >>> [round(calibration.confidence(each.projection), 2) for each in judged[:2]]
-    [0.01, 0.99]
+    >>> [round(calibration.model.confidence({"score": score}), 2) for score in (-1.0, 0.0, 1.0)]
+    [0.01, 0.5, 0.99]
     """
     if len(judged) < MIN_BIN:
         raise DataError(f"{len(judged)} projections to fit a calibration to, expected at least {MIN_BIN}")
-    tested = measure_reliability(cross_fit(judged), [each.right for each in judged]) if held_out else None
-    right = sum(each.right for each in judged)
-    return Calibration(method, data, len(judged), right, _curves(judged), tested)
+    held_out = measure_reliability(cross_fit(judged), [each.right for each in judged])
+    return Calibration(method, data, len(judged), sum(each.right for each in judged), fit_model(judged), held_out)
+
+
+def fit_model(judged: Sequence[Judged]) -> Model:
+    """Fit the weights of the traits, and the curve of their index, to at least one judged projection."""
+    right = np.array([each.right for each in judged], float)
+    names = sorted({name for each in judged for name in each.evidence})
+    values = np.array([[each.evidence.get(name, 0.0) for name in names] for each in judged], float)
+    values = values.reshape(len(judged), len(names))
+    means, spreads = values.mean(axis=0), values.std(axis=0)
+    varied = spreads > 1e-9
+    standard = (values[:, varied] - means[varied]) / spreads[varied]
+    base, weights = _logistic(standard, right)
+    kept = [name for name, varies in zip(names, varied, strict=True) if varies]
+    columns = zip(kept, means[varied], spreads[varied], weights, strict=True)
+    traits = tuple(Trait(name, *(float(f"{number:.9g}") for number in row)) for name, *row in columns)
+    model = Model(traits, round(base, 9), Curve((0.0,), (0.0,), (1,)))
+    indices = [_probability(base + float(row @ weights)) for row in standard]
+    return replace(model, curve=fit_curve(indices, right))
 
 
 def cross_fit(judged: Sequence[Judged], *, folds: int = FOLDS) -> list[float]:
-    """Return for each projection the confidence by a calibration that was fitted without its fold.
+    """Return for each projection the confidence by a model that was fitted without its fold.
 
     The fold of a projection follows from its ``unit`` alone, so a text is in one fold whatever stands beside it.
+
+    Raises:
+        DataError: all projections are of one fold, so there is nothing to fit on.
     """
     fold = [zlib.crc32(each.unit.encode("utf-8", "surrogatepass")) % folds for each in judged]
+    if judged and len(set(fold)) == 1:
+        raise DataError(f"{len(judged)} projections of too few different texts to hold some out, expected more texts")
     confidences = [0.0] * len(judged)
-    for number in range(folds):
-        rest = [each for each, own in zip(judged, fold, strict=True) if own != number]
-        if not rest:  # every text is the same one
-            rest = list(judged)
-        without = Calibration("", "", len(rest), 0, _curves(rest))
+    for number in sorted(set(fold)):
+        model = fit_model([each for each, own in zip(judged, fold, strict=True) if own != number])
         for index, each in enumerate(judged):
             if fold[index] == number:
-                confidences[index] = without.confidence(each.projection) or 0.0
+                confidences[index] = model.confidence(each.evidence)
     return confidences
 
 
-def group_of(projection: Projection) -> str:
-    """Return which curve a projection belongs to: the step that decided, and how many votes its place has.
-
-    >>> from spanferry.data.example import Span
-    >>> from spanferry.projection.base import Vote
-    >>> place = Span(0, 4, "LOC")
-    >>> group_of(Projection(place, place, "cascade", votes=(Vote("match", None), Vote("alignment", place))))
-    'cascade: 1 of 2'
-    """
-    if not projection.votes:
-        return _EVERYTHING
-    agreeing = sum(vote.target == projection.target for vote in projection.votes)
-    return f"{projection.method}: {agreeing} of {len(projection.votes)}"
-
-
-class CalibratedProjector:
-    """Gives every projection of a method its confidence.
-
-    Args:
-        projector: the method.
-        calibration: one that was fitted for this very method with these settings.
-        min_confidence: a span whose place is less sure has none, reason ``low_score``; 0..1. What to set it to, the
-            curve says that `spanferry score --curve` draws.
-
-    Raises:
-        ConfigError: the calibration is for another method, or ``min_confidence`` is out of range.
-    """
-
-    def __init__(self, projector: Projector, calibration: Calibration, *, min_confidence: float = 0.0) -> None:
-        if isinstance(min_confidence, bool | str) or not 0 <= min_confidence <= 1:
-            raise ConfigError(f"min_confidence is {min_confidence!r}: expected a number from 0 to 1")
-        if calibration.method != projector.fingerprint:
-            raise ConfigError(
-                f"the calibration was fitted for {calibration.method!r}, this method is {projector.fingerprint!r}: "
-                "fit one for it (spanferry score ... --fit-calibration FILE)"
-            )
-        self.projector = projector
-        self.calibration = calibration
-        self.min_confidence = min_confidence
-
-    @property
-    def fingerprint(self) -> str:
-        """Identity of the method, its calibration and the threshold."""
-        used = f"min_confidence={self.min_confidence},calibration={self.calibration.digest}"
-        return f"calibrated/1({used},method={self.projector.fingerprint})"
-
-    def project(self, texts: Sequence[TranslatedText], *, source: str, target: str) -> list[tuple[Projection, ...]]:
-        """Return the method's projections with their confidence, and without those that are not sure enough."""
-        rows = self.projector.project(texts, source=source, target=target)
-        return [tuple(self._judge(projection) for projection in row) for row in rows]
-
-    def _judge(self, projection: Projection) -> Projection:
-        confidence = self.calibration.confidence(projection)
-        if confidence is None or confidence >= self.min_confidence:
-            return replace(projection, confidence=confidence)
-        detail = f"right with probability {confidence:.3f}, wanted {self.min_confidence:g}"
-        return replace(projection, target=None, reason=Reason.LOW_SCORE, detail=detail, confidence=confidence)
+def _logistic(values: Floats, right: Floats) -> tuple[float, Floats]:
+    """Return base and weights of the ridge-penalised logistic regression, by Newton's method."""
+    columns = np.column_stack([np.ones(len(values)), values])
+    # The base has a trace of a penalty too: where all spans are right, or none is, it would have no end.
+    penalty = np.diag([1e-2, *([RIDGE] * values.shape[1])])
+    weights = np.zeros(columns.shape[1])
+    for _ in range(_MOST_ITERATIONS):
+        rates = 1 / (1 + np.exp(-np.clip(columns @ weights, -30, 30)))
+        slope = columns.T @ (right - rates) - penalty @ weights
+        step = np.linalg.solve((columns * (rates * (1 - rates))[:, None]).T @ columns + penalty, slope)
+        # A long step may overshoot where nearly all spans are right; a shorter one in its direction does not.
+        weights = weights + step * min(1.0, 5.0 / float(np.abs(step).max()))
+        if float(np.abs(step).max()) < 1e-9:
+            break
+    return float(weights[0]), weights[1:]
 
 
-def calibrated(
-    projector: Projector, calibration: str | Path | None = None, min_confidence: float | None = None
-) -> CalibratedProjector:
-    """Wrap a projector, given the settings ``calibration`` and ``min_confidence`` as a configuration has them.
-
-    Raises:
-        ConfigError: a threshold without a calibration, or as `CalibratedProjector`.
-        DataError: the file is no calibration.
-    """
-    if calibration is None:
-        raise ConfigError(
-            "min_confidence needs a calibration, a file that says how sure a score is "
-            "(spanferry score ... --fit-calibration FILE makes one)"
-        )
-    if not isinstance(calibration, str | Path):
-        raise ConfigError(f"calibration is {calibration!r}: expected the path of a file")
-    try:
-        return CalibratedProjector(projector, load_calibration(calibration), min_confidence=min_confidence or 0.0)
-    except ConfigError as error:
-        raise ConfigError(f"{calibration}: {error}") from error
+def _probability(log_odds: float) -> float:
+    return 1 / (1 + math.exp(-min(max(log_odds, -30.0), 30.0)))
 
 
-def _curves(judged: Sequence[Judged]) -> dict[str, Curve]:
-    groups: dict[str, list[Judged]] = {_EVERYTHING: list(judged)}
-    for each in judged:
-        if (group := group_of(each.projection)) != _EVERYTHING:
-            groups.setdefault(group, []).append(each)
-    return {
-        group: fit_curve([_score(each.projection) for each in members], [each.right for each in members])
-        for group, members in sorted(groups.items())
-        if group == _EVERYTHING or len(members) >= MIN_GROUP
-    }
-
-
-def _score(projection: Projection) -> float:
-    return projection.score or 0.0
-
-
-def _plain(curves: Mapping[str, Curve]) -> dict[str, Any]:
-    return {
-        group: {"scores": list(curve.scores), "rates": list(curve.rates), "spans": list(curve.spans)}
-        for group, curve in curves.items()
-    }
-
-
-def _sound(curve: Curve) -> bool:
-    steps = np.diff(curve.rates), np.diff(curve.scores)
-    whole = 0 < len(curve.scores) == len(curve.rates) == len(curve.spans)
-    return whole and all((step >= 0).all() for step in steps) and 0 <= curve.rates[0] <= curve.rates[-1] <= 1
+def _sound(model: Model) -> bool:
+    curve = model.curve
+    whole = 0 < len(curve.at) == len(curve.rates) == len(curve.spans)
+    rising = all((np.diff(numbers) >= 0).all() for numbers in (curve.at, curve.rates))
+    numbers = [model.base, *(number for each in model.traits for number in (each.mean, each.spread, each.weight))]
+    finite = all(math.isfinite(number) for number in numbers) and all(each.spread > 0 for each in model.traits)
+    return whole and rising and finite and 0 <= curve.rates[0] <= curve.rates[-1] <= 1

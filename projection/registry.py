@@ -80,7 +80,7 @@ def load_projector(name: str, aligners: Aligners | None = None, /, **settings: A
     """Make the projector called ``name`` with its own settings.
 
     Every method also takes ``calibration``, a file that `spanferry score --fit-calibration` wrote for the same method
-    and settings, and with it ``min_confidence``, 0..1: see `spanferry.projection.calibration`.
+    and settings, and with it ``min_confidence``, 0..1: see `spanferry.projection.calibrated`.
 
     An aligner is given as such, or by its name, and then with ``aligner_settings``, see
     `spanferry.alignment.registry`. ``aligners`` has those that are shared, and the one to take when none is named.
@@ -117,7 +117,7 @@ def load_projector(name: str, aligners: Aligners | None = None, /, **settings: A
     projector = cast(Projector, factory(**settings))
     if general.get("calibration") is None and general.get("min_confidence") is None:
         return projector
-    from spanferry.projection.calibration import calibrated
+    from spanferry.projection.calibrated import calibrated
 
     return calibrated(projector, **general)
 

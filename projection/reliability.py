@@ -125,6 +125,9 @@ def trade_off_lines(settings: Sequence[Setting]) -> Iterator[str]:
     yield f"{'min_confidence':>14} {'P':>6} {'R':>6} {'F1':>6} {'kept':>7}  {'0':<{_BAR}}100"
     for each in settings:
         counts = each.counts
+        if not counts.tp + counts.fp:
+            yield f"{each.min_confidence:14.3f} no span is as sure"
+            continue
         rates = f"{counts.precision:6.2f} {counts.recall:6.2f} {counts.f1:6.2f}"
         axis = ["·"] * (_BAR + 1)
         axis[round(counts.recall * _BAR / 100)] = "R"

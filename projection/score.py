@@ -22,6 +22,7 @@ from spanferry.data.signature import signature
 from spanferry.data.tasks import content_id
 from spanferry.projection.base import Projector, TranslatedText
 from spanferry.projection.calibration import Judged
+from spanferry.projection.evidence import evidence
 from spanferry.projection.metrics import SpanScores, span_scores
 from spanferry.projection.registry import Aligners, load_projector, projector_settings
 from spanferry.translation.languages import get_language
@@ -123,7 +124,7 @@ def score_files(
         gold = [[span for span in there.spans if span.field == name] for here, there in pairs for name in here.fields]
         total += span_scores({str(index): row for index, row in enumerate(gold)}, predicted)
         judged += [
-            Judged(projection, projection.target in right, text.source)
+            Judged(projection, projection.target in right, text.source, evidence(projection, text))
             for text, row, right in zip(texts, projections, gold, strict=True)
             for projection in row
             if projection.target is not None
