@@ -5,8 +5,9 @@ For a task with the fields ``text``::
     source_text          the text that was translated
     translation_score    mean natural-log probability a target token, <= 0; null where the translator has none
     flags                what a reader should know: names of failed filters, "protected_lost", "unfinished", ...
-    projections          one entry a source span: {source_start, source_end, label, start, end, score, method, reason}
-                         (only for tasks with spans); start and end are null, and reason is set, where it was lost
+    projections          one entry a source span (only for tasks with spans): {source_start, source_end, label, start,
+                         end, score, confidence, method, reason}; start and end are null, and reason is set, where it
+                         was lost; confidence is null without a calibration
 
 A task with several fields has ``source_`` for each, and ``translation_score_`` for each.
 """
@@ -76,6 +77,7 @@ _PROJECTION = {
     "start": "int32",
     "end": "int32",
     "score": "float64",
+    "confidence": "float64",
     "method": "string",
     "reason": "string",
 }

@@ -101,10 +101,16 @@ class TranslationSettings(Settings):
 class ProjectionSettings(Settings):
     """How spans are carried across."""
 
-    method: str = Field("alignment", description="how a span finds its place: alignment, min-max or constrained")
+    method: str = Field("alignment", description="how a span finds its place: alignment, constrained, cascade, ...")
     aligner: str = Field(DEFAULT_ALIGNER, description="which word aligner the method uses")
     on_lost: Literal["drop_example", "keep"] = Field(
         "drop_example", description="an example that lost a span is dropped, or kept without it (keep)"
+    )
+    calibration: str | None = Field(
+        None, description="file from `spanferry score --fit-calibration`: how sure the method is of each span"
+    )
+    min_confidence: float | None = Field(
+        None, ge=0, le=1, description="a span that is less sure has no place, 0 to 1; needs a calibration"
     )
     settings: dict[str, Any] = Field(default_factory=dict, description="further settings of the method")
     aligner_settings: dict[str, Any] = Field(default_factory=dict, description="further settings of the aligner")

@@ -7,7 +7,8 @@ all counts are made from outcomes and from nothing else, so that they cannot dis
      "target": {...an example, see `pack`...},
      "translations": {"text": {"text": "Zoë lebt in Köln.", "score": -0.31}},
      "projections": [{"field": "text", "label": "LOC", "source_start": 13, "source_end": 17, "start": 12, "end": 16,
-                      "score": 0.97, "method": "alignment", "reason": null, "detail": ""}, ...],
+                      "score": 0.97, "confidence": null, "method": "alignment", "reason": null, "detail": "",
+                      "votes": []}, ...],
      "verdicts": [], "flags": []}
 """
 
@@ -24,6 +25,7 @@ from typing import Any
 from spanferry.data.errors import DataError
 from spanferry.data.example import Example, Span
 from spanferry.flows.report import Counts
+from spanferry.projection.base import Vote
 from spanferry.projection.carry import Carried
 from spanferry.translation.base import Translation
 
@@ -130,9 +132,11 @@ def outcome(carried: Carried, translations: Mapping[str, Translation]) -> Outcom
                 "start": None if each.target is None else each.target.start,
                 "end": None if each.target is None else each.target.end,
                 "score": _rounded(each.score),
+                "confidence": _rounded(each.confidence),
                 "method": each.method,
                 "reason": None if each.reason is None else str(each.reason),
                 "detail": each.detail,
+                "votes": [_vote(vote) for vote in each.votes],
             }
             for each in carried.projections
         ],
@@ -145,14 +149,26 @@ def _rounded(score: float | None) -> float | None:
     return None if score is None else round(score, 4)
 
 
+def _vote(vote: Vote) -> dict[str, Any]:
+    place = vote.target
+    return {
+        "method": vote.method,
+        "start": None if place is None else place.start,
+        "end": None if place is None else place.end,
+        "score": _rounded(vote.score),
+    }
+
+
 def count(outcomes: Iterable[Outcome]) -> Counts:
     """Count what was kept, dropped, carried and lost.
 
     A span with a place, in an example that was dropped, is lost with it: reason ``example_dropped``. An example may be
     dropped for several reasons, and each is counted, so ``dropped_by_reason`` may add up to more than ``dropped``.
+    ``methods`` and ``confidence`` count spans with a place: by what decided (the steps of a cascade), and by how sure.
     """
     total: Counter[str] = Counter(dict.fromkeys(("rows", "kept", "dropped", "spans", "carried", "lost"), 0))
     dropped, lost, flags = Counter[str](), Counter[str](), Counter[str]()
+    methods, confidence = Counter[str](), Counter[str]()
     labels: dict[str, Counter[str]] = {}
     for each in outcomes:
         total["rows"] += 1
@@ -163,6 +179,10 @@ def count(outcomes: Iterable[Outcome]) -> Counts:
             reason = lost_because(each, projection)
             total["spans"] += 1
             total["lost" if reason else "carried"] += 1
+            if projection["start"] is not None:
+                methods[projection["method"]] += 1
+                if projection["confidence"] is not None:
+                    confidence[confidence_range(projection["confidence"])] += 1
             if reason:
                 lost[reason] += 1
             label = labels.setdefault(projection["label"], Counter({"spans": 0, "carried": 0}))
@@ -173,8 +193,20 @@ def count(outcomes: Iterable[Outcome]) -> Counts:
         "dropped_by_reason": dict(sorted(dropped.items())),
         "lost_by_reason": dict(sorted(lost.items())),
         "flags": dict(sorted(flags.items())),
+        "methods": dict(sorted(methods.items())),
+        "confidence": dict(sorted(confidence.items())),
         "labels": {label: dict(numbers) for label, numbers in sorted(labels.items())},
     }
+
+
+def confidence_range(confidence: float) -> str:
+    """Return the tenth that a confidence, 0..1, lies in; 1 itself is in the last.
+
+    >>> confidence_range(0.93), confidence_range(1.0), confidence_range(0.0)
+    ('0.9-1.0', '0.9-1.0', '0.0-0.1')
+    """
+    tenth = min(int(confidence * 10), 9)
+    return f"{tenth / 10:.1f}-{(tenth + 1) / 10:.1f}"
 
 
 def lost_because(outcome: Outcome, projection: Mapping[str, Any]) -> str | None:

@@ -127,31 +127,30 @@ def _translator(config: BuildConfig) -> Translator:
 
 
 def _projector(config: BuildConfig, translator: Translator) -> Projector:
-    from spanferry.alignment.registry import load_aligner
-    from spanferry.projection.registry import PROJECTORS, load_projector
+    from spanferry.projection.registry import Aligners, load_projector
 
     chosen = config.projection
-    settings = dict(chosen.settings)
-    if "aligner" in inspect.signature(PROJECTORS.load(chosen.method)).parameters:
-        settings["aligner"] = load_aligner(
-            chosen.aligner, **_aligner_defaults(config, translator) | chosen.aligner_settings
-        )
-    return load_projector(chosen.method, **settings)
+    aligners = Aligners(
+        chosen.aligner, chosen.aligner_settings, lambda name: _aligner_defaults(config, translator, name)
+    )
+    dial = {"calibration": chosen.calibration, "min_confidence": chosen.min_confidence}
+    given = {name: value for name, value in dial.items() if value is not None}
+    return load_projector(chosen.method, aligners, **{**chosen.settings, **given})
 
 
-def _aligner_defaults(config: BuildConfig, translator: Translator) -> dict[str, Any]:
+def _aligner_defaults(config: BuildConfig, translator: Translator, aligner: str) -> dict[str, Any]:
     """Return what an aligner gets unless its own settings say otherwise: the device, and the model that translated."""
     from spanferry.alignment.registry import ALIGNERS
     from spanferry.translation.convert import resolve_device
     from spanferry.translation.registry import TRANSLATORS
 
     defaults: dict[str, Any] = {}
-    if "device" in inspect.signature(ALIGNERS.load(config.projection.aligner)).parameters:
+    if "device" in inspect.signature(ALIGNERS.load(aligner)).parameters:
         defaults["device"] = resolve_device(_placement(config)["device"])
     if config.translation.model not in TRANSLATORS.names():
-        if config.projection.aligner == "attention":
+        if aligner == "attention":
             defaults["model"] = translator
-        elif config.projection.aligner == "mt-encoder":
+        elif aligner == "mt-encoder":
             settings = config.translation
             defaults |= {"model": settings.model, "revision": settings.revision}
             defaults["allow_pickle"] = settings.settings.get("allow_pickle", False)
