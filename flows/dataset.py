@@ -177,9 +177,21 @@ def _report(plan: BuildPlan, done: Mapping[str, Mapping[str, Counts]], missing: 
         },
         "languages": languages,
         "missing": list(missing),
+        **_calibration(config.projection.calibration),
         "models": dict(plan.parts),
         "settings": config.model_dump(exclude={"run", "output"}),
     }
+
+
+def _calibration(path: str | None) -> dict[str, Any]:
+    """Return, where a calibration was used, how reliable it was on gold that was held out."""
+    if path is None:
+        return {}
+    from spanferry.projection.calibration import load_calibration
+
+    used = load_calibration(path)
+    facts = {"data": used.data, "spans": used.spans, "right": used.right}
+    return {"calibration": facts | {"held_out": used.held_out.to_json()}}
 
 
 def build_signature(plan: BuildPlan) -> str:

@@ -104,7 +104,7 @@ def print_summary(result: BuildResult) -> None:
         cells = [language, *(f"{total[name]:,}" for name in headers[1:])]
         table.add_row(*cells, *_time_cells(result.timings.get(language)))
     console.print(table)
-    for line in _losses(result.report):
+    for line in [*_losses(result.report), *_sureness(result.report)]:
         console.print(Text(f"  {line}"), soft_wrap=True)
     rejected = sum(split["rejected"] for split in result.report["source"]["splits"].values())
     if rejected:
@@ -139,6 +139,25 @@ def _losses(report: Mapping[str, Any]) -> list[str]:
         ]
         if parts:
             lines.append(f"{language}: " + "; ".join(parts))
+    return lines
+
+
+def _sureness(report: Mapping[str, Any]) -> list[str]:
+    """Say which methods decided, where there were several, and how sure they were, with what that is worth."""
+    lines = []
+    for language, total in _totals(report).items():
+        if len(total.get("methods", {})) > 1:
+            decided = (f"{method} {number:,}" for method, number in _by_frequency(total["methods"]))
+            lines.append(f"{language}: decided by " + ", ".join(decided))
+        if total.get("confidence"):
+            ranges = (f"{span} {number:,}" for span, number in reversed(total["confidence"].items()))
+            lines.append(f"{language}: confidence " + ", ".join(ranges))
+    if "calibration" in report:
+        from spanferry.projection.reliability import Reliability
+
+        used = report["calibration"]
+        lines.append(f"the confidence was fitted to {used['spans']:,} spans of gold; on gold that was held out:")
+        lines += [f"  {line}" for line in Reliability.from_json(used["held_out"]).lines()]
     return lines
 
 
