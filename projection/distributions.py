@@ -75,7 +75,7 @@ class TagDistribution:
     @cached_property
     def known(self) -> NDArray[np.bool_]:
         """Which tokens have a distribution: [tokens]."""
-        return ~np.isnan(self.probabilities).any(axis=1)
+        return np.asarray(~np.isnan(self.probabilities).any(axis=1))
 
     def filled(self, other: TagDistribution) -> TagDistribution:
         """Return this distribution with the rows of ``other`` where it has none itself.
