@@ -15,6 +15,7 @@ from spanferry.data.errors import ConfigError, DataError
 from spanferry.data.example import Span
 from spanferry.data.spans import tags_to_ranges
 from spanferry.projection.base import Projection, Reason
+from spanferry.projection.combine import Combined, combine
 from spanferry.projection.distributions import (
     TagDistribution,
     decode,
@@ -32,6 +33,7 @@ from spanferry.projection.ensemble import (
     vote_labels,
     vote_spans,
 )
+from spanferry.projection.prediction import Prediction
 
 TAGS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 NONE = [math.nan] * len(TAGS)
@@ -349,3 +351,29 @@ class TestLabels:
 
     def test_mean_of_numbers(self) -> None:
         assert mean_numbers({"a": 1.0, "b": 4.0, "c": None}, weights=[1, 2, 5]).label == pytest.approx(3.0)
+
+
+class TestCombine:
+    def test_distributions_are_averaged_where_all_have_them(self) -> None:
+        test = Prediction((Span(0, 5, "PER"),), (0.9,), distribution=certain("B-PER", "I-PER", "O"))
+        train = Prediction((), (), distribution=certain("B-PER", "O", "O"))
+        [decision] = combine({"test": test, "train": train, "de": None}, weights=[2, 1, 1]).spans
+        assert decision.span == Span(0, 5, "PER")
+        assert decision.score == pytest.approx(5 / 6)
+
+    def test_votes_where_one_has_only_spans_or_other_tokens(self) -> None:
+        test = Prediction((Span(0, 5, "PER"),), (0.9,), distribution=certain("B-PER", "I-PER", "O"))
+        for other in Prediction((), ()), Prediction((), (), distribution=certain("O")):
+            [decision] = combine({"test": test, "other": other}).spans
+            assert (decision.span, decision.score) == (Span(0, 5, "PER"), 0.5)
+
+    def test_labels_by_what_is_there(self) -> None:
+        sure = Prediction(labels={"label": "x", "n": 1.0}, label_distributions={"label": {"x": 0.9, "y": 0.1}})
+        doubtful = Prediction(labels={"label": "y", "n": 4.0}, label_distributions={"label": {"x": 0.4, "y": 0.6}})
+        bare = Prediction(labels={"label": "y"})
+        both = combine({"a": doubtful, "b": sure}).labels
+        assert (both["label"].label, both["n"].label) == ("x", 2.5)
+        assert combine({"a": sure, "b": bare, "c": doubtful}).labels["label"].label == "y"
+
+    def test_nobody(self) -> None:
+        assert combine({"a": None}) == Combined((), {})
