@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from spanferry.data.errors import BuildError, ConfigError, SpanferryError
+from spanferry.flows.memory_command import memory
 from spanferry.flows.models_command import models
 from spanferry.flows.score_command import score_command
 
@@ -144,6 +145,7 @@ def init(
 
 app.command("score")(score_command)
 app.add_typer(models)
+app.add_typer(memory)
 
 
 @app.command()

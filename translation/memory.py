@@ -165,6 +165,15 @@ class TranslationMemory:
             return {(fingerprint, source, target): number for fingerprint, source, target, number in rows}
         return {}
 
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """Give the open file to a block that looks after it (see `memory_upkeep`), others in this process waiting.
+
+        A file that turns out to be damaged is moved aside, and the block left, as everywhere in this class.
+        """
+        with self._repaired():
+            yield self._connected()
+
     def close(self) -> None:
         """Close the file. A later call opens it again."""
         with self._lock:

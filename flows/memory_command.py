@@ -1,0 +1,151 @@
+"""``spanferry memory``: what the translation memory holds, taken out, or thrown away."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from spanferry.data.errors import ConfigError
+
+if TYPE_CHECKING:
+    from spanferry.translation.memory import TranslationMemory
+    from spanferry.translation.memory_upkeep import Choice
+
+memory = typer.Typer(
+    name="memory", help="Look at the translation memory, export it, make it smaller.", no_args_is_help=True
+)
+
+MemoryFile = Annotated[
+    Path | None, typer.Argument(metavar="[FILE]", help="The memory (`run.memory`); the user's own if absent.")
+]
+Model = Annotated[str | None, typer.Option(help="Only what models with this in their fingerprint translated.")]
+SourceLanguage = Annotated[str | None, typer.Option(metavar="en", help="Only from this language.")]
+TargetLanguage = Annotated[str | None, typer.Option(metavar="de", help="Only into this language.")]
+
+_UNITS = {"d": 86_400, "w": 7 * 86_400, "m": 30 * 86_400, "y": 365 * 86_400}
+
+
+@memory.command()
+def info(file: MemoryFile = None, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Say what the memory holds: models, languages, how many sentences, since when, how large."""
+    from spanferry.translation.memory_upkeep import scopes
+
+    with _opened(file) as opened:
+        found = scopes(opened)
+        size = opened.path.stat().st_size
+    if as_json:
+        rows = [
+            {
+                "model": scope.fingerprint, "source": scope.source, "target": scope.target, "entries": scope.entries,
+                "characters": scope.characters, "oldest": _moment(scope.oldest), "newest": _moment(scope.newest),
+            }
+            for scope in found
+        ]  # fmt: skip
+        print(json.dumps({"file": str(opened.path), "bytes": size, "scopes": rows}, indent=2, ensure_ascii=False))
+        return
+    print(f"{opened.path}: {sum(scope.entries for scope in found):,} sentences, {size / 1e6:,.1f} MB")
+    for scope in found:
+        days = f"{_moment(scope.oldest)[:10]} to {_moment(scope.newest)[:10]}"
+        print(f"{scope.entries:>12,}  {scope.source} -> {scope.target}  {days}  {scope.fingerprint}")
+
+
+@memory.command()
+def export(
+    *,
+    file: MemoryFile = None,
+    output: Annotated[Path, typer.Option(help="JSONL file to write, a sentence a line.")],
+    model: Model = None,
+    source: SourceLanguage = None,
+    target: TargetLanguage = None,
+) -> None:
+    """Write what the memory holds as JSONL: model, languages, source, target, score, when."""
+    from spanferry.data.formats import replacing
+    from spanferry.translation.memory_upkeep import entries
+
+    number = 0
+    with (
+        _opened(file) as opened,
+        replacing(output) as temporary,
+        temporary.open("w", encoding="utf-8", newline="\n") as stream,
+    ):
+        for entry in entries(opened, _choice(model, source, target)):
+            number += 1
+            row = {
+                "model": entry.fingerprint, "source_language": entry.source_language,
+                "target_language": entry.target_language, "source": entry.source, "target": entry.hypothesis.text,
+                "score": entry.hypothesis.score, "finished": entry.hypothesis.finished,
+                "created": _moment(entry.created),
+            }  # fmt: skip
+            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+    print(f"wrote {number:,} sentences to {output}")
+
+
+@memory.command()
+def prune(
+    *,
+    file: MemoryFile = None,
+    older_than: Annotated[str | None, typer.Option(metavar="90d", help="Older than so many d, w, m or y.")] = None,
+    model: Model = None,
+    source: SourceLanguage = None,
+    target: TargetLanguage = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
+) -> None:
+    """Remove sentences from the memory, and make the file smaller. At least one condition must say which."""
+    from spanferry.translation.memory_upkeep import Choice, count
+    from spanferry.translation.memory_upkeep import prune as remove
+
+    choice = _choice(model, source, target, older_than)
+    if choice == Choice():
+        raise ConfigError(
+            "nothing says what to remove: give --older-than, --model, --source or --target; to empty the memory, "
+            "delete its file"
+        )
+    with _opened(file) as opened:
+        if dry_run:
+            print(f"would remove {count(opened, choice):,} of {len(opened):,} sentences")
+            return
+        before = opened.path.stat().st_size
+        removed = remove(opened, choice)
+        print(f"removed {removed:,} sentences, {(before - opened.path.stat().st_size) / 1e6:,.1f} MB")
+
+
+def _opened(file: Path | None) -> TranslationMemory:
+    """Open a memory that is there: looking at one must not make one."""
+    from spanferry.translation.checkpoints import cache_folder
+    from spanferry.translation.memory import TranslationMemory
+
+    path = file or cache_folder() / "memory.sqlite"
+    if not path.is_file():
+        raise ConfigError(f"{path}: there is no translation memory; a build makes it, where its `run.memory` says")
+    return TranslationMemory(path)
+
+
+def _choice(model: str | None, source: str | None, target: str | None, older_than: str | None = None) -> Choice:
+    from spanferry.translation.languages import get_language
+    from spanferry.translation.memory_upkeep import Choice
+
+    before = None if older_than is None else int(time.time()) - _seconds(older_than)
+    codes = [None if code is None else get_language(code).flores for code in (source, target)]
+    return Choice(model, *codes, before=before)
+
+
+def _seconds(age: str) -> int:
+    """Return an age in seconds.
+
+    >>> _seconds("2w")
+    1209600
+    """
+    found = re.fullmatch(r"(\d+)([dwmy])", age.strip())
+    if found is None:
+        raise ConfigError(f"--older-than {age}: expected a number of days, weeks, months or years: 90d, 12w, 6m, 2y")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def _moment(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
