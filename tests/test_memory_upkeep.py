@@ -81,7 +81,7 @@ def test_prune_gives_room_back(tmp_path: Path) -> None:
 
 
 def test_prune_beside_a_reader(file: Path) -> None:
-    """Who is in the middle of reading sees what it saw, and keeps the file from shrinking, not the prune from ending."""
+    """Who is reading meanwhile sees what it saw, and keeps the file from shrinking, not the prune from ending."""
     reader = sqlite3.connect(file, isolation_level=None)
     reader.execute("BEGIN")
     query = "SELECT count(*) FROM entries"
