@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from spanferry.data.errors import ConfigError, did_you_mean
-from spanferry.flows.config import BuildConfig
+from spanferry.flows.config import AnyConfig
 from spanferry.flows.cost import peak_memory
 from spanferry.flows.dataset import finish_build
 from spanferry.flows.folder import BuildFolder
@@ -33,7 +33,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def build(config: BuildConfig, *, only: Sequence[str] | None = None, progress: Progress | None = None) -> BuildResult:
+def build(config: AnyConfig, *, only: Sequence[str] | None = None, progress: Progress | None = None) -> BuildResult:
     """Build the dataset, or what is missing of it.
 
     Args:
@@ -54,7 +54,7 @@ def build(config: BuildConfig, *, only: Sequence[str] | None = None, progress: P
 
 @contextmanager
 def opened(
-    config: BuildConfig, only: Sequence[str] | None, progress: Progress
+    config: AnyConfig, only: Sequence[str] | None, progress: Progress
 ) -> Iterator[tuple[BuildPlan, list[Language], Parts]]:
     """Hold the output folder for a build that is planned and checked: give its plan, the languages to do, the parts.
 
@@ -66,9 +66,8 @@ def opened(
     with folder.claimed():
         parts = load_parts(config)
         require_languages(config, languages, parts)
-        splits = tuple(stage(config, folder, progress))
-        source = get_language(config.source.language)
-        yield BuildPlan(config, folder, source, splits, parts.fingerprint()), languages, parts
+        sources = stage(config, folder, progress)
+        yield BuildPlan(config, folder, sources, parts.fingerprint()), languages, parts
 
 
 def close(plan: BuildPlan, timings: dict[str, Timing], began: float, progress: Progress) -> BuildResult:
@@ -92,30 +91,32 @@ def close(plan: BuildPlan, timings: dict[str, Timing], began: float, progress: P
     return BuildResult(plan.folder.root, report, timings, seconds)
 
 
-def require_languages(config: BuildConfig, languages: Sequence[Language], parts: Parts) -> None:
+def require_languages(config: AnyConfig, languages: Sequence[Language], parts: Parts) -> None:
     """Refuse languages that the model does not speak, before any work is done.
 
     Raises:
         LanguageError: it names the nearest language that the model speaks.
     """
-    for language in (get_language(config.source.language), *languages):
-        require_language(language.flores, parts.translator.languages, model=config.translation.model)
+    chosen = {language.flores for language in languages}
+    sides = [config.sides(name) for name in config.datasets if get_language(name).flores in chosen]
+    for name in dict.fromkeys(side for pair in sides for side in pair):
+        require_language(get_language(name).flores, parts.translator.languages, model=config.translation.model)
 
 
-def choose_languages(config: BuildConfig, only: Sequence[str] | None) -> list[Language]:
-    """Return the targets to work on, in the order of the configuration.
+def choose_languages(config: AnyConfig, only: Sequence[str] | None) -> list[Language]:
+    """Return the languages to work on, in the order of the configuration: targets, or those of the test data.
 
     Raises:
-        ConfigError: one of ``only`` is no target of the build.
+        ConfigError: one of ``only`` is none of them.
     """
-    targets = [get_language(name) for name in config.targets]
+    targets = [get_language(name) for name in config.datasets]
     if only is None:
         return targets
     wanted = {get_language(name).flores for name in only}
     known = [target.bcp47 for target in targets]
     for name in only:
         if get_language(name).flores not in {target.flores for target in targets}:
-            raise ConfigError(f"--languages {name}: not a target of this build; {did_you_mean(name, known)}")
+            raise ConfigError(f"--languages {name}: no language of this build; {did_you_mean(name, known)}")
     return [target for target in targets if target.flores in wanted]
 
 

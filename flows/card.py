@@ -9,7 +9,8 @@ import yaml
 
 from spanferry.data.provenance import provenance_columns
 from spanferry.data.tasks import get_task
-from spanferry.flows.config import BuildConfig
+from spanferry.flows.config import AnyConfig, BuildConfig
+from spanferry.flows.predict_card import predict_card
 from spanferry.translation.languages import get_language
 
 _CATEGORIES = {
@@ -26,8 +27,10 @@ _COLUMNS = {
 }
 
 
-def card(config: BuildConfig, report: Mapping[str, Any]) -> str:
+def card(config: AnyConfig, report: Mapping[str, Any]) -> str:
     """Return the text of the dataset card."""
+    if not isinstance(config, BuildConfig):
+        return predict_card(config, report)
     head = yaml.safe_dump(_metadata(config, report), sort_keys=False, allow_unicode=True)
     return f"---\n{head}---\n\n" + "\n\n".join(_body(config, report)) + "\n"
 

@@ -17,14 +17,13 @@ import yaml
 from spanferry.data.errors import BuildError
 from spanferry.data.formats import replacing
 from spanferry.data.parquet import write_parquet
-from spanferry.data.provenance import provenance_columns, provenance_features, provenance_row
 from spanferry.data.signature import fingerprint, signature
-from spanferry.data.tasks import Task, get_task
 from spanferry.flows.card import card
-from spanferry.flows.config import BuildConfig
+from spanferry.flows.config import AnyConfig, BuildConfig
+from spanferry.flows.dataset_rows import writer_of
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.jobs import BuildPlan
-from spanferry.flows.outcomes import losses, unpack
+from spanferry.flows.outcomes import losses
 from spanferry.flows.progress import Progress
 from spanferry.flows.report import Counts, add_counts
 from spanferry.flows.shards import (
@@ -38,7 +37,6 @@ from spanferry.flows.shards import (
 from spanferry.flows.source import Split, merged_schema
 from spanferry.translation.languages import get_language
 
-STEP = "dataset/1"
 ROWS_A_FILE = 500_000
 
 
@@ -51,13 +49,13 @@ def finish_build(plan: BuildPlan, progress: Progress) -> dict[str, Any]:
     config, folder = plan.config, plan.folder
     done: dict[str, dict[str, Counts]] = {}
     missing = []
-    for language in map(get_language, config.targets):
+    for language in map(get_language, config.datasets):
         shards = {split: [job.done() for job in jobs] for split, jobs in plan.jobs(language).items()}
         if all(shard is not None for shard in chain.from_iterable(shards.values())):
             whole = {split: [shard for shard in each if shard is not None] for split, each in shards.items()}
             done[language.bcp47] = {
                 split.name: _write_split(plan, language.bcp47, split, whole[split.name], progress)
-                for split in plan.splits
+                for split in plan.sources[language.bcp47]
             }
         else:
             missing.append(language.bcp47)
@@ -78,9 +76,10 @@ def _write_split(plan: BuildPlan, language: str, split: Split, shards: Sequence[
     folder = plan.folder
     counts = add_counts(shard.counts for shard in shards)
     schema, tokens = merged_schema(plan.splits), any(each.tokens for each in plan.splits)
+    writer = writer_of(plan.config)
     key = fingerprint(
         {
-            "step": STEP,
+            "step": writer.step,
             "shards": [shard.checksum for shard in shards],
             "spans": schema.spans,
             "labels": schema.labels,
@@ -93,16 +92,14 @@ def _write_split(plan: BuildPlan, language: str, split: Split, shards: Sequence[
         return counts
     stage_name = f"{language}: writing {split.name}"
     progress.start(stage_name, counts["rows"])
-    task = get_task(plan.config.task)
-    features = task.features(schema, tokens=tokens)
-    features.update(provenance_features(task))
+    features = writer.features(schema, tokens)
     outcomes = [folder.shard(language, split.name, index) for index in range(len(split.shards))]
     total = max(1, -(-counts["kept"] // ROWS_A_FILE))
     written = [folder.data(language, split.name, index, total) for index in range(total)]
     for old in written[0].parent.glob(f"{split.name}-*-of-*.parquet"):
         if old not in written:
             old.unlink()
-    rows = (row(task, each) for each in _read(outcomes) if not each["reasons"])
+    rows = (writer.row(each) for each in _read(outcomes) if not each["reasons"])
     for path in written:
         with replacing(path) as temporary:
             write_parquet(islice(rows, ROWS_A_FILE), temporary, features)
@@ -134,18 +131,6 @@ def _read(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
     return chain.from_iterable(map(read_records, paths))
 
 
-def row(task: Task, outcome: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of the dataset for an example that was kept.
-
-    A column of the source that has the name of one of our columns goes by ``original_`` and its name.
-    """
-    target = unpack(outcome["target"])
-    ours = provenance_columns(task)
-    found = {(f"original_{name}" if name in ours else name): value for name, value in task.to_row(target).items()}
-    scores = {field: each["score"] for field, each in outcome["translations"].items()}
-    return found | provenance_row(task, outcome["source"], scores, outcome["flags"], outcome["projections"])
-
-
 def _remove_others(folder: BuildFolder, done: Mapping[str, Any]) -> None:
     """Remove the files of languages that are not part of the dataset as it is now."""
     for kind, pattern in (("data", "*.parquet"), ("dropped", "*.jsonl")):
@@ -157,7 +142,7 @@ def _remove_others(folder: BuildFolder, done: Mapping[str, Any]) -> None:
                     place.rmdir()
 
 
-def _reproducible(config: BuildConfig) -> dict[str, Any]:
+def _reproducible(config: AnyConfig) -> dict[str, Any]:
     """Return the settings that decide what is built, as a configuration that builds it again."""
     return config.model_dump(exclude={"run"}, exclude_defaults=True)
 
@@ -172,8 +157,8 @@ def _report(plan: BuildPlan, done: Mapping[str, Mapping[str, Counts]], missing: 
         "task": config.task,
         "direction": config.direction,
         "source": {
-            "language": plan.source.bcp47,
-            "splits": {split.name: {"rows": split.rows, "rejected": split.rejected} for split in plan.splits},
+            **_languages(config),
+            "splits": {split.place: {"rows": split.rows, "rejected": split.rejected} for split in plan.splits},
         },
         "languages": languages,
         "missing": list(missing),
@@ -181,6 +166,22 @@ def _report(plan: BuildPlan, done: Mapping[str, Mapping[str, Counts]], missing: 
         "models": dict(plan.parts),
         "settings": config.model_dump(exclude={"run", "output"}),
     }
+
+
+def _languages(config: AnyConfig) -> dict[str, Any]:
+    """Return the languages of the data, and of the predictor, for the report."""
+    if isinstance(config, BuildConfig):
+        return {"language": get_language(config.source.language).bcp47}
+    names = [get_language(name).bcp47 for name in config.datasets]
+    return {"languages": names, "pivot": get_language(config.pivot).bcp47}
+
+
+def _sides(config: AnyConfig) -> dict[str, Any]:
+    """Return what the text is translated from and into, for the signature."""
+    datasets = [get_language(name).flores for name in config.datasets]
+    if isinstance(config, BuildConfig):
+        return {"src": get_language(config.source.language).flores, "tgt": datasets}
+    return {"direction": config.direction, "src": datasets, "tgt": get_language(config.pivot).flores}
 
 
 def _calibration(path: str | None) -> dict[str, Any]:
@@ -200,8 +201,7 @@ def build_signature(plan: BuildPlan) -> str:
     data = [[shard.checksum for shard in split.shards] for split in plan.splits]
     return signature(
         {
-            "src": plan.source.flores,
-            "tgt": [get_language(name).flores for name in config.targets],
+            **_sides(config),
             "data": fingerprint({"shards": data})[:12],
             **plan.parts,
             "version": version("spanferry"),

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from spanferry.data.signature import fingerprint
-from spanferry.flows.config import BuildConfig
+from spanferry.flows.config import AnyConfig
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.shards import Sidecar, finished
 from spanferry.flows.source import Split
-from spanferry.translation.languages import Language
+from spanferry.translation.languages import Language, get_language
 
-STEP = "translate-train/2"
-"""Goes up when the same rows, settings and models would come out differently, so that older shards are left alone."""
+STEPS = {"translate-train": "translate-train/2", "translate-test": "translate-test/1"}
+"""Go up when the same rows, settings and models would come out differently, so that older shards are left alone."""
 
 
 class Direction(NamedTuple):
-    """FLORES-200 codes of the language that is read and of the one that is written."""
+    """FLORES-200 codes of the language that is translated from and of the one that is translated into."""
 
     source: str
     target: str
@@ -30,7 +30,7 @@ class Job:
     """One shard to do: plain values, so that it can be a parameter of a task on another machine.
 
     Attributes:
-        languages: FLORES-200 codes of the source and the target.
+        languages: FLORES-200 codes of the language that is translated from and the one that is translated into.
         source: file of the source rows, see `spanferry.flows.source`.
         output: file to write.
         rows: how many.
@@ -59,33 +59,43 @@ class BuildPlan:
     Attributes:
         config: its settings.
         folder: where it is written.
-        source: the language of the data.
-        splits: the source as it was read.
+        sources: language of a dataset -> the splits that it is made of, as they were read: for all languages the same
+            in translate-train, its own for each in translate-test.
         parts: what identifies the models and their settings, see `spanferry.flows.parts.Parts.fingerprint`.
     """
 
-    config: BuildConfig
+    config: AnyConfig
     folder: BuildFolder
-    source: Language
-    splits: tuple[Split, ...]
+    sources: Mapping[str, tuple[Split, ...]]
     parts: Mapping[str, Any]
 
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """Every split that was read, once."""
+        return tuple({split.place: split for splits in self.sources.values() for split in splits}.values())
+
+    def direction(self, language: Language) -> Direction:
+        """Return the languages that the text of a dataset is translated from and into."""
+        [name] = [name for name in self.config.datasets if get_language(name).flores == language.flores]
+        return Direction(*(get_language(side).flores for side in self.config.sides(name)))
+
     def jobs(self, language: Language) -> dict[str, list[Job]]:
-        """Return the shards of one target language, by split."""
+        """Return the shards of one dataset, by split."""
+        direction = self.direction(language)
         return {
             split.name: [
                 Job(
-                    languages=(self.source.flores, language.flores),
+                    languages=(direction.source, direction.target),
                     source=str(shard.path),
                     output=str(self.folder.shard(language.bcp47, split.name, index)),
                     rows=shard.rows,
-                    key=self._key(shard.checksum, language),
+                    key=self._key(shard.checksum, direction),
                 )
                 for index, shard in enumerate(split.shards)
             ]
-            for split in self.splits
+            for split in self.sources[language.bcp47]
         }
 
-    def _key(self, rows: str, language: Language) -> str:
-        languages = {"source": self.source.flores, "target": language.flores}
-        return fingerprint({"step": STEP, "rows": rows, **languages, **self.parts})
+    def _key(self, rows: str, direction: Direction) -> str:
+        step = STEPS[self.config.direction]
+        return fingerprint({"step": step, "rows": rows, **direction._asdict(), **self.parts})

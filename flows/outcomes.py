@@ -121,7 +121,7 @@ def outcome(carried: Carried, translations: Mapping[str, Translation]) -> Outcom
         "reasons": list(carried.reasons),
         "target": None if carried.target is None else pack(carried.target),
         "translations": {
-            field: {"text": each.text, "score": _rounded(each.score)} for field, each in translations.items()
+            field: {"text": each.text, "score": rounded(each.score)} for field, each in translations.items()
         },
         "projections": [
             {
@@ -131,8 +131,8 @@ def outcome(carried: Carried, translations: Mapping[str, Translation]) -> Outcom
                 "source_end": each.source.end,
                 "start": None if each.target is None else each.target.start,
                 "end": None if each.target is None else each.target.end,
-                "score": _rounded(each.score),
-                "confidence": _rounded(each.confidence),
+                "score": rounded(each.score),
+                "confidence": rounded(each.confidence),
                 "method": each.method,
                 "reason": None if each.reason is None else str(each.reason),
                 "detail": each.detail,
@@ -145,7 +145,8 @@ def outcome(carried: Carried, translations: Mapping[str, Translation]) -> Outcom
     }
 
 
-def _rounded(score: float | None) -> float | None:
+def rounded(score: float | None) -> float | None:
+    """Return a score with as many digits as are kept."""
     return None if score is None else round(score, 4)
 
 
@@ -155,7 +156,7 @@ def _vote(vote: Vote) -> dict[str, Any]:
         "method": vote.method,
         "start": None if place is None else place.start,
         "end": None if place is None else place.end,
-        "score": _rounded(vote.score),
+        "score": rounded(vote.score),
     }
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from spanferry.data.errors import ConfigError, did_you_mean
 from spanferry.data.tasks import Task, get_task
-from spanferry.flows.config import BuildConfig
+from spanferry.flows.config import AnyConfig, BuildConfig
+from spanferry.flows.predict_config import TranslateTestConfig
 from spanferry.projection.base import Projection, Projector, TranslatedText
 from spanferry.projection.carry import OnLost
 from spanferry.projection.filters import Filter, load_filters
+from spanferry.projection.prediction import Predictor, load_predictor, predictor_settings
 from spanferry.translation.base import Translator
 from spanferry.translation.checkpoints import cache_folder
 from spanferry.translation.memory import TranslationMemory
@@ -34,6 +36,8 @@ class Parts:
         filter_settings: the settings that the filters were made from.
         on_lost: what becomes of an example that lost a span.
         memory: the translation memory; None without.
+        predictor: the model of the pivot language, in translate-test; None in translate-train.
+        predictor_labels: what the predictor calls a label -> what the data calls it, or None to leave it out.
     """
 
     task: Task
@@ -44,10 +48,12 @@ class Parts:
     filter_settings: Mapping[str, Any]
     on_lost: OnLost
     memory: TranslationMemory | None
+    predictor: Predictor | None = None
+    predictor_labels: Mapping[str, str | None] = field(default_factory=dict)
 
     def fingerprint(self) -> dict[str, Any]:
         """Return everything about the parts that can change what a shard holds."""
-        return {
+        found = {
             "task": self.task.name,
             "translator": self.translator.fingerprint,
             "text": asdict(self.text),
@@ -55,6 +61,10 @@ class Parts:
             "filters": dict(self.filter_settings),
             "on_lost": self.on_lost,
         }
+        if self.predictor is not None:
+            found["predictor"] = self.predictor.fingerprint
+            found["predictor_labels"] = dict(self.predictor_labels)
+        return found
 
 
 class NoSpans:
@@ -71,14 +81,14 @@ _loaded: tuple[str, Parts] | None = None
 _loading = threading.Lock()
 
 
-def load_parts(config: BuildConfig) -> Parts:
+def load_parts(config: AnyConfig) -> Parts:
     """Make the parts of a build, or return those that this process made last, if the settings are the same.
 
     A model cannot be sent to another process, so every process that works on shards calls this for itself; only the
     last parts are kept, so that two models are never in memory at once.
     """
     global _loaded  # noqa: PLW0603  (the one model of a process)
-    settings = config.model_dump_json(include={"task", "translation", "projection", "filters", "run"})
+    settings = config.model_dump_json(include={"task", "translation", "projection", "filters", "run", "predictor"})
     with _loading:
         if _loaded is None or _loaded[0] != settings:
             _loaded = None
@@ -86,7 +96,7 @@ def load_parts(config: BuildConfig) -> Parts:
         return _loaded[1]
 
 
-def _load(config: BuildConfig) -> Parts:
+def _load(config: AnyConfig) -> Parts:
     task = get_task(config.task)
     translator = _translator(config)
     return Parts(
@@ -96,17 +106,19 @@ def _load(config: BuildConfig) -> Parts:
         projector=_projector(config, translator) if task.spans_in else NoSpans(),
         filters=load_filters(config.filters),
         filter_settings=config.filters,
-        on_lost=config.projection.on_lost,
+        on_lost=config.projection.on_lost if isinstance(config, BuildConfig) else "keep",
         memory=_memory(config.run.memory),
+        predictor=None if isinstance(config, BuildConfig) else _predictor(config, task),
+        predictor_labels={} if isinstance(config, BuildConfig) else config.predictor.labels,
     )
 
 
-def _placement(config: BuildConfig) -> dict[str, Any]:
+def _placement(config: AnyConfig) -> dict[str, Any]:
     device, _, index = config.run.device.partition(":")
     return {"device": device, "device_index": int(index or 0)}
 
 
-def _translator(config: BuildConfig) -> Translator:
+def _translator(config: AnyConfig) -> Translator:
     from spanferry.translation.registry import TRANSLATORS, load_translator
 
     chosen = config.translation
@@ -126,7 +138,14 @@ def _translator(config: BuildConfig) -> Translator:
     return load_translator(chosen.model, **{**decoding, **run, **_placement(config), **chosen.settings})
 
 
-def _projector(config: BuildConfig, translator: Translator) -> Projector:
+def _predictor(config: TranslateTestConfig, task: Task) -> Predictor:
+    settings = dict(config.predictor.settings)
+    if "device" in predictor_settings(config.predictor.name):
+        settings.setdefault("device", config.run.device)
+    return load_predictor(config.predictor.name, task=task, **settings)
+
+
+def _projector(config: AnyConfig, translator: Translator) -> Projector:
     from spanferry.projection.registry import Aligners, load_projector
 
     chosen = config.projection
@@ -138,7 +157,7 @@ def _projector(config: BuildConfig, translator: Translator) -> Projector:
     return load_projector(chosen.method, aligners, **{**chosen.settings, **given})
 
 
-def _aligner_defaults(config: BuildConfig, translator: Translator, aligner: str) -> dict[str, Any]:
+def _aligner_defaults(config: AnyConfig, translator: Translator, aligner: str) -> dict[str, Any]:
     """Return what an aligner gets unless its own settings say otherwise: the device, and the model that translated."""
     from spanferry.alignment.registry import ALIGNERS
     from spanferry.translation.convert import resolve_device

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from spanferry.flows.build import choose_languages, require_languages
-from spanferry.flows.config import BuildConfig
+from spanferry.flows.config import AnyConfig
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.jobs import BuildPlan, Job
 from spanferry.flows.parts import Parts, load_parts
@@ -22,7 +22,7 @@ from spanferry.flows.progress import Progress, Silent, duration
 from spanferry.flows.source import stage
 from spanferry.flows.work import carry_examples, read_shard, translate_examples
 from spanferry.translation.base import Hypothesis, Translator
-from spanferry.translation.languages import Language, get_language
+from spanferry.translation.languages import Language
 from spanferry.translation.memory import TranslationMemory
 from spanferry.translation.remembering import TranslationStats
 
@@ -63,7 +63,7 @@ class Rehearsal:
     languages: tuple[LanguagePlan, ...]
 
 
-def rehearse(config: BuildConfig, *, only: Sequence[str] | None = None, progress: Progress | None = None) -> Rehearsal:
+def rehearse(config: AnyConfig, *, only: Sequence[str] | None = None, progress: Progress | None = None) -> Rehearsal:
     """Find out what `spanferry.flows.build.build` would do, without writing to its folder.
 
     Raises:
@@ -76,10 +76,10 @@ def rehearse(config: BuildConfig, *, only: Sequence[str] | None = None, progress
     parts = load_parts(config)
     require_languages(config, languages, parts)
     with TemporaryDirectory(prefix="spanferry-") as scratch:
-        splits = tuple(stage(config, BuildFolder(Path(scratch)), progress))
-        plan = BuildPlan(config, folder, get_language(config.source.language), splits, parts.fingerprint())
+        sources = stage(config, BuildFolder(Path(scratch)), progress)
+        plan = BuildPlan(config, folder, sources, parts.fingerprint())
         found = tuple(_language(plan, language, parts, progress) for language in languages)
-    return Rehearsal({split.name: split.rows for split in splits}, found)
+    return Rehearsal({split.place: split.rows for split in plan.splits}, found)
 
 
 def _language(plan: BuildPlan, language: Language, parts: Parts, progress: Progress) -> LanguagePlan:

@@ -19,14 +19,39 @@ from spanferry.data.example import Example
 from spanferry.data.formats import ReadReport, read_examples
 from spanferry.data.schema import Schema
 from spanferry.data.signature import fingerprint
-from spanferry.flows.config import BuildConfig
+from spanferry.flows.config import AnyConfig, BuildConfig, SourceSettings
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.outcomes import pack
 from spanferry.flows.progress import Progress
 from spanferry.flows.shards import cut, file_digest, finish, finished, sidecar_path, write_json, write_records
+from spanferry.translation.languages import get_language
 
 STEP = "source/1"
 SAMPLE = "sample:"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """One split before it is read.
+
+    Attributes:
+        source: how it is read.
+        split: its name in the build.
+        path: file, folder or hub id.
+        part: the split to take of a datasets folder or hub dataset.
+        language: BCP-47 name of the language whose own it is; empty where all languages share it.
+    """
+
+    source: SourceSettings
+    split: str
+    path: str
+    part: str | None
+    language: str = ""
+
+    @property
+    def place(self) -> str:
+        """Its name in the build's folder."""
+        return f"{self.language}/{self.split}" if self.language else self.split
 
 
 @dataclass(frozen=True)
@@ -44,6 +69,7 @@ class Split:
 
     Attributes:
         name: ``"train"``, ...
+        place: its name in the build's folder: ``"train"``, or ``"de/test"`` where each language has data of its own.
         shards: its rows.
         rows: how many.
         rejected: rows that could not be read (``on_error: skip``).
@@ -52,6 +78,7 @@ class Split:
     """
 
     name: str
+    place: str
     shards: tuple[SourceShard, ...]
     rows: int
     rejected: int
@@ -59,23 +86,24 @@ class Split:
     tokens: bool
 
 
-def split_sources(config: BuildConfig) -> dict[str, tuple[str, str | None]]:
+def split_sources(source: SourceSettings, single: str = "train") -> dict[str, tuple[str, str | None]]:
     """Return, a split of the build, the path or hub id to read and the split to take of it.
 
-    >>> from spanferry.flows.config import parse_config
-    >>> base = {"task": "ner", "targets": ["de"], "output": "out"}
-    >>> split_sources(parse_config({**base, "source": {"path": "a.jsonl", "language": "en"}}))
+    Args:
+        source: where the data is.
+        single: what a source without splits is called.
+
+    >>> split_sources(SourceSettings(path="a.jsonl", language="en"))
     {'train': ('a.jsonl', None)}
-    >>> split_sources(parse_config({**base, "source": {"path": "org/x", "splits": ["test"], "language": "en"}}))
+    >>> split_sources(SourceSettings(path="org/x", splits=["test"], language="en"))
     {'test': ('org/x', 'test')}
     """
-    source = config.source
     if isinstance(source.path, dict):
         if source.splits is not None:
             raise ConfigError("source.splits: path already names the splits; leave splits out")
         return {split: (_located(path), None) for split, path in source.path.items()}
     path = _located(source.path)
-    return {split: (path, split) for split in source.splits} if source.splits else {"train": (path, None)}
+    return {split: (path, split) for split in source.splits} if source.splits else {single: (path, None)}
 
 
 def _located(path: str) -> str:
@@ -90,20 +118,19 @@ def _located(path: str) -> str:
     return str(folder / name)
 
 
-def read_split(
-    config: BuildConfig, path: str, split: str | None, rejects: Path | None, report: ReadReport
-) -> Iterator[Example]:
+def read_split(config: AnyConfig, origin: Origin, rejects: Path | None, report: ReadReport) -> Iterator[Example]:
     """Stream the examples of one split, as many as `limit` allows."""
-    source = config.source
+    source = origin.source
     examples = read_examples(
-        path,
+        origin.path,
         config.task,
         format=source.format,
         columns=source.columns,
         names=source.names,
         scheme=source.scheme,
         repair=source.repair,
-        split=split,
+        labelled=_labelled(config),
+        split=origin.part,
         config=source.config,
         revision=source.revision,
         encoding=source.encoding,
@@ -116,38 +143,64 @@ def read_split(
     return islice(examples, config.limit)
 
 
-def stage(config: BuildConfig, folder: BuildFolder, progress: Progress) -> list[Split]:
-    """Read every split and cut it into shards, or find that this was done and nothing has changed since."""
-    return [_stage_split(config, folder, name, place, progress) for name, place in split_sources(config).items()]
+def stage(config: AnyConfig, folder: BuildFolder, progress: Progress) -> dict[str, tuple[Split, ...]]:
+    """Read every split and cut it into shards, or find that this was done and nothing has changed since.
+
+    Returns:
+        BCP-47 name of the language of each dataset -> the splits that it is made of. In translate-train these are the
+        same for all; in translate-test each language has its own.
+    """
+    staged: dict[str, Split] = {}
+
+    def read(origin: Origin) -> Split:
+        if origin.place not in staged:
+            staged[origin.place] = _stage_split(config, folder, origin, progress)
+        return staged[origin.place]
+
+    origins = {get_language(name).bcp47: _origins(config, name) for name in config.datasets}
+    return {language: tuple(map(read, each)) for language, each in origins.items()}
 
 
-def _stage_split(
-    config: BuildConfig, folder: BuildFolder, name: str, place: tuple[str, str | None], progress: Progress
-) -> Split:
-    path, split = place
+def _origins(config: AnyConfig, dataset: str) -> list[Origin]:
+    """Return what the dataset of one language is made of."""
+    if isinstance(config, BuildConfig):
+        return [Origin(config.source, split, *found) for split, found in split_sources(config.source).items()]
+    source, language = config.source.of(dataset), get_language(dataset).bcp47
+    found = split_sources(source, single="test")
+    return [Origin(source, split, path, part, language) for split, (path, part) in found.items()]
+
+
+def _labelled(config: AnyConfig) -> bool:
+    return isinstance(config, BuildConfig) or config.source.labelled
+
+
+def _stage_split(config: AnyConfig, folder: BuildFolder, origin: Origin, progress: Progress) -> Split:
+    source, name = origin.source, origin.place
     manifest = folder.source_split(name)
-    content = content_fingerprint(path, config.source.revision)
-    settings = config.source.model_dump(exclude={"path", "license", "name", "language", "splits"})
+    content = content_fingerprint(origin.path, source.revision)
+    settings = source.model_dump(exclude={"path", "license", "name", "language", "splits"})
+    unlabelled = {} if _labelled(config) else {"labelled": False}
     key = fingerprint(
         {
             "step": STEP,
             "content": content,
-            "split": split,
+            "split": origin.part,
             "settings": settings,
             "task": config.task,
             "limit": config.limit,
             "on_error": config.on_error,
             "shard_rows": config.run.shard_rows,
+            **unlabelled,
         }
     )
-    if content is not None and (staged := _staged(folder, name, key)) is not None:
+    if content is not None and (staged := _staged(folder, origin, key)) is not None:
         return staged
     stage_name = f"reading {name}"
     progress.start(stage_name, None)
     report = ReadReport()
     tokens = False
     shards = []
-    examples = read_split(config, path, split, folder.rejects(name), report)
+    examples = read_split(config, origin, folder.rejects(name), report)
     for index, chunk in enumerate(cut(examples, config.run.shard_rows)):
         tokens = tokens or any(example.tokens for example in chunk)
         shard = folder.source(name, index)
@@ -156,8 +209,8 @@ def _stage_split(
         shards.append(SourceShard(shard, len(chunk), sidecar.checksum))
         progress.advance(stage_name, len(chunk))
     progress.finish(stage_name)
-    if content is not None and content_fingerprint(path, config.source.revision) != content:
-        raise BuildError(f"{path}: changed while it was read; run the build again when it is at rest")
+    if content is not None and content_fingerprint(origin.path, source.revision) != content:
+        raise BuildError(f"{origin.path}: changed while it was read; run the build again when it is at rest")
     schema = report.schema
     write_json(
         manifest,
@@ -171,11 +224,13 @@ def _stage_split(
         },
     )
     _remove_from(folder, name, len(shards))
-    return Split(name, tuple(shards), sum(shard.rows for shard in shards), report.rejected, schema, tokens)
+    rows = sum(shard.rows for shard in shards)
+    return Split(origin.split, name, tuple(shards), rows, report.rejected, schema, tokens)
 
 
-def _staged(folder: BuildFolder, name: str, key: str) -> Split | None:
+def _staged(folder: BuildFolder, origin: Origin, key: str) -> Split | None:
     """Return the split as an earlier run read it, if it read just this and every file is whole."""
+    name = origin.place
     facts = folder.read_json(folder.source_split(name))
     if facts is None or facts.get("key") != key:
         return None
@@ -188,9 +243,8 @@ def _staged(folder: BuildFolder, name: str, key: str) -> Split | None:
         shards.append(SourceShard(path, rows, checksum))
     spans = None if facts["spans"] is None else tuple(facts["spans"])
     schema = Schema(spans, {column: tuple(labels) for column, labels in facts["labels"].items()})
-    return Split(
-        name, tuple(shards), sum(shard.rows for shard in shards), facts["rejected"], schema, bool(facts["tokens"])
-    )
+    rows = sum(shard.rows for shard in shards)
+    return Split(origin.split, name, tuple(shards), rows, facts["rejected"], schema, bool(facts["tokens"]))
 
 
 def _remove_from(folder: BuildFolder, name: str, index: int) -> None:

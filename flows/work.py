@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spanferry.data.example import Example
-from spanferry.flows.config import BuildConfig
+from spanferry.flows.config import AnyConfig
 from spanferry.flows.jobs import Direction, Job
 from spanferry.flows.outcomes import Outcome, count, outcome, unpack
 from spanferry.flows.parts import Parts, load_parts
+from spanferry.flows.predict_work import predict_and_carry
 from spanferry.flows.report import check_balance
 from spanferry.flows.shards import Sidecar, finish, read_records, write_records
 from spanferry.projection.carry import carry
@@ -51,7 +52,8 @@ def translate_examples(
     """
     places = [(index, field) for index, example in enumerate(examples) for field in example.fields]
     together: dict[str, set[tuple[int, int]]] = {}
-    for example in examples:
+    # What is to be predicted on is translated as if it had no labels.
+    for example in examples if parts.predictor is None else ():
         for span in example.spans:
             together.setdefault(example.fields[span.field], set()).add((span.start, span.end))
     spans = [sorted(together.get(examples[index].fields[field], ())) for index, field in places]
@@ -70,7 +72,12 @@ def translate_examples(
 
 
 def carry_examples(translated: Translated, parts: Parts, direction: Direction) -> list[Outcome]:
-    """Carry the labels of translated examples; return what became of each."""
+    """Carry the labels of translated examples; return what became of each.
+
+    In translate-test these are the labels that the predictor finds on the translation, and they are carried back.
+    """
+    if parts.predictor is not None:
+        return predict_and_carry(translated, parts, direction)
     carried = carry(
         translated.examples,
         translated.translations,
@@ -95,7 +102,7 @@ def write_shard(job: Job, outcomes: Sequence[Outcome]) -> Sidecar:
     return finish(path, job.key, counts)
 
 
-def run_shard(job: Job, config: BuildConfig) -> Sidecar:
+def run_shard(job: Job, config: AnyConfig) -> Sidecar:
     """Do one shard from beginning to end, unless it is done: what a task of a flow calls."""
     if (sidecar := job.done()) is not None:
         return sidecar

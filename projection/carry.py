@@ -20,6 +20,7 @@ from spanferry.projection.filters import Filter, Verdict, judge
 from spanferry.translation.base import Translation
 
 OnLost = Literal["drop_example", "keep"]
+Tokens = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ def carry(
     filters: Sequence[Filter] = (),
     on_lost: OnLost = "drop_example",
     target_tokens: bool | None = None,
+    given_tokens: Sequence[Mapping[str, Tokens]] | None = None,
 ) -> list[Carried]:
     """Carry each example across its translations; one `Carried` an example, in the same order.
 
@@ -72,6 +74,8 @@ def carry(
             entity without its label teaches the model that it is none, so dropping is the safe choice and the custom
             of the field; ``"keep"`` suits data of which every row must stay, such as test sets and long documents.
         target_tokens: give target examples tokens of their own; None does so where the source example has tokens.
+        given_tokens: an example, field -> (start, end) of each token of its target text, for target texts that bring
+            their own (the user's data in translate-test): the projector then uses them, and target examples keep them.
 
     Whatever the settings, an example with a text whose translation is empty is dropped: there is nothing to keep.
 
@@ -91,7 +95,11 @@ def carry(
     """
     if on_lost not in get_args(OnLost):
         raise ConfigError(f"on_lost is {on_lost!r}: {did_you_mean(str(on_lost), get_args(OnLost))}")
-    texts = [_translated_texts(index, example, translations) for index, example in enumerate(examples)]
+    theirs = [{} for _ in examples] if given_tokens is None else given_tokens
+    texts = [
+        _translated_texts(index, example, translations, tokens)
+        for index, (example, tokens) in enumerate(zip(examples, theirs, strict=True))
+    ]
     projected = iter(projector.project([text for row in texts for text in row.values()], source=source, target=target))
     results = [
         _assemble(
@@ -105,11 +113,18 @@ def carry(
         )
         for index, (example, row) in enumerate(zip(examples, texts, strict=True))
     ]
+    results = [
+        result if result.target is None or not tokens else replace(result, target=replace(result.target, tokens=tokens))
+        for result, tokens in zip(results, theirs, strict=True)
+    ]
     return _with_tokens(results, target_tokens, target)
 
 
 def _translated_texts(
-    index: int, example: Example, translations: Mapping[tuple[int, str], Translation]
+    index: int,
+    example: Example,
+    translations: Mapping[tuple[int, str], Translation],
+    target_tokens: Mapping[str, Tokens],
 ) -> dict[str, TranslatedText]:
     """Return, a field, its text beside its translation, with the spans that point into it."""
     row = {}
@@ -118,15 +133,19 @@ def _translated_texts(
         if translation is None or translation.source != text:
             found = "no translation" if translation is None else f"the translation of {translation.source[:60]!r}"
             raise DataError(f"example {example.id!r}: field {name!r} ({text[:60]!r}) has {found}")
-        tokens = example.tokens.get(name)
         row[name] = TranslatedText(
             text,
             translation.text,
             tuple(span for span in example.spans if span.field == name),
             translation.segments,
-            None if tokens is None else tuple(Token(*offsets) for offsets in tokens),
+            _as_tokens(example.tokens.get(name)),
+            _as_tokens(target_tokens.get(name)),
         )
     return row
+
+
+def _as_tokens(offsets: Tokens | None) -> tuple[Token, ...] | None:
+    return None if offsets is None else tuple(Token(*each) for each in offsets)
 
 
 def _assemble(
@@ -170,7 +189,9 @@ def _with_tokens(results: list[Carried], wanted: bool | None, language: str) -> 
     """Give target examples the tokens of their own language, all tokenised in one call."""
     chosen: dict[int, Example] = {}
     for index, result in enumerate(results):
-        if result.target is not None and (wanted or (wanted is None and result.source.tokens)):
+        if result.target is not None and not result.target.tokens:
+            if not (wanted or (wanted is None and result.source.tokens)):
+                continue
             chosen[index] = result.target
     texts = [text for example in chosen.values() for text in example.fields.values()]
     made = iter(tokenize(texts, language) if texts else ())

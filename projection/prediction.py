@@ -8,10 +8,12 @@ are offsets into the text that the model saw; how they come home is the projecto
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Protocol, cast, runtime_checkable
+
+import numpy as np
 
 from spanferry.data.errors import ConfigError, SpanferryError, did_you_mean
 from spanferry.data.example import Example, Span
@@ -140,3 +142,64 @@ def predictor_settings(name: str) -> Mapping[str, inspect.Parameter]:
     parameters = dict(inspect.signature(PREDICTORS.load(name)).parameters)
     parameters.pop("task", None)
     return parameters
+
+
+def renamed(prediction: Prediction, names: Mapping[str, str | None]) -> Prediction:
+    """Return a prediction with a model's labels under the names that the data has for them.
+
+    Args:
+        prediction: what the model said.
+        names: the model's label -> the data's; None leaves the label out (a span of it is none, and its probability is
+            that of ``O``). Labels that are not in it stay as they are; several may become one.
+
+    >>> prediction = Prediction((Span(0, 3, "PERSON"), Span(4, 8, "DATE")), (0.9, 0.8), labels={"label": "LABEL_0"})
+    >>> found = renamed(prediction, {"PERSON": "PER", "DATE": None, "LABEL_0": "positive"})
+    >>> found.spans, found.scores, found.labels
+    ((Span(start=0, end=3, label='PER', field='text'),), (0.9,), {'label': 'positive'})
+    """
+    if not names:
+        return prediction
+    kept = [
+        (replace(span, label=name), score)
+        for span, score in zip(prediction.spans, prediction.scores, strict=True)
+        if (name := names.get(span.label, span.label)) is not None
+    ]
+    labels = {
+        column: names.get(label, label) if isinstance(label, str) else label
+        for column, label in prediction.labels.items()
+    }
+    distributions = {
+        column: _merged((names.get(name, name), chance) for name, chance in chances.items())
+        for column, chances in prediction.label_distributions.items()
+    }
+    return replace(
+        prediction,
+        spans=tuple(span for span, _ in kept),
+        scores=tuple(score for _, score in kept),
+        labels=labels,
+        label_distributions=distributions,
+        distribution=None if prediction.distribution is None else _renamed_tags(prediction.distribution, names),
+    )
+
+
+def _merged(chances: Iterable[tuple[str | None, float]]) -> dict[str, float]:
+    """Add up the probabilities of one name; those of no name are shared out in proportion."""
+    total: dict[str, float] = {}
+    for name, chance in chances:
+        if name is not None:
+            total[name] = total.get(name, 0.0) + chance
+    whole = sum(total.values()) or 1.0
+    return {name: chance / whole for name, chance in total.items()}
+
+
+def _renamed_tags(distribution: TagDistribution, names: Mapping[str, str | None]) -> TagDistribution:
+    targets = []
+    for tag in distribution.tags:
+        prefix, dash, label = tag.partition("-")
+        name = names.get(label, label) if dash else None
+        targets.append("O" if name is None else f"{prefix}-{name}")
+    tags = ("O", *(tag for tag in dict.fromkeys(targets) if tag != "O"))
+    mixed = np.zeros((len(distribution.tags), len(tags)))
+    for row, tag in enumerate(targets):
+        mixed[row, tags.index(tag)] = 1.0
+    return TagDistribution(distribution.tokens, tags, distribution.probabilities @ mixed)

@@ -1,0 +1,98 @@
+"""The work of translate-test on one shard: predict on the translations, and carry what was predicted back.
+
+It is the road of translate-train with the languages exchanged: the translation is the text that spans come from, the
+user's own text is what they are carried to. That text is never changed, and no row is dropped: where predictions are
+lost, they are on record with their reasons. Labels of the data take no part in any of this.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from spanferry.data.example import Example
+from spanferry.flows.jobs import Direction
+from spanferry.flows.outcomes import Outcome, outcome, pack, rounded
+from spanferry.flows.parts import Parts
+from spanferry.projection.carry import carry
+from spanferry.projection.prediction import Prediction, renamed
+from spanferry.translation.base import Segment, Translation
+
+if TYPE_CHECKING:
+    from spanferry.flows.work import Translated
+
+LOST_TRANSLATION = "empty_translation"
+"""Flag of a row whose text became empty in translation, so that nothing could be predicted on it."""
+
+
+def predict_and_carry(translated: Translated, parts: Parts, direction: Direction) -> list[Outcome]:
+    """Predict on translated examples and carry the predictions back; return what became of each.
+
+    Raises:
+        PredictionsMissing: the predictions are made elsewhere, and some are not there yet.
+    """
+    assert parts.predictor is not None  # what a translate-test build is made with
+    pivots = in_pivot(translated)
+    predictions = [
+        renamed(prediction, parts.predictor_labels)
+        for prediction in parts.predictor.predict(pivots, language=direction.target)
+    ]
+    labelled = [
+        Example(pivot.id, pivot.fields, prediction.spans, prediction.labels)
+        for pivot, prediction in zip(pivots, predictions, strict=True)
+    ]
+    backwards = {place: inverted(translation) for place, translation in translated.translations.items()}
+    carried = carry(
+        labelled,
+        backwards,
+        parts.projector,
+        source=direction.target,
+        target=direction.source,
+        filters=parts.filters,
+        on_lost=parts.on_lost,
+        target_tokens=False,
+        given_tokens=[example.tokens for example in translated.examples],
+    )
+    return [
+        _outcome(
+            outcome(each, {field: backwards[index, field] for field in each.source.fields}),
+            translated.examples[index],
+            predictions[index],
+        )
+        for index, each in enumerate(carried)
+    ]
+
+
+def in_pivot(translated: Translated) -> list[Example]:
+    """Return the translated texts as examples for a predictor: no labels, and nothing of the original's."""
+    return [
+        Example(example.id, {field: translated.translations[index, field].text for field in example.fields})
+        for index, example in enumerate(translated.examples)
+    ]
+
+
+def inverted(translation: Translation) -> Translation:
+    """Return the translation as one of its target into its source: the way that predictions go.
+
+    >>> inverted(Translation("Köln.", "Cologne.", (Segment(0, 5, 0, 8),))).segments
+    (Segment(source_start=0, source_end=8, target_start=0, target_end=5),)
+    """
+    segments = tuple(
+        Segment(each.target_start, each.target_end, each.source_start, each.source_end) for each in translation.segments
+    )
+    return Translation(translation.text, translation.source, segments, translation.score, translation.flags)
+
+
+def _outcome(carried: Outcome, original: Example, prediction: Prediction) -> Outcome:
+    """Add to what became of the predictions the original row and the predictor's own scores."""
+    flags = list(carried["flags"])
+    if any(text.strip() and not carried["source"][field].strip() for field, text in original.fields.items()):
+        flags = sorted({*flags, LOST_TRANSLATION})
+    scores = {column: rounded(prediction.label_scores.get(column)) for column in prediction.labels}
+    return carried | {
+        "flags": flags,
+        "original": pack(original),
+        "prediction": {
+            "scores": [rounded(score) for score in prediction.scores],
+            "label_scores": scores,
+        },
+    }
