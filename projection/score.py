@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ class ScoreResult:
         signature: method, settings, data and version in one line.
         method: fingerprint of the projector; ``""`` where each file had one of its own (files of links).
         judged: every projection that found a place, with whether gold has it.
+        cpu_seconds: processor time that the projection took, loading the method and reading the files excluded.
     """
 
     scores: SpanScores
@@ -55,6 +57,7 @@ class ScoreResult:
     signature: str = ""
     method: str = ""
     judged: tuple[Judged, ...] = field(default=(), repr=False)
+    cpu_seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain data; percentages are 0..100, rounded to two decimals."""
@@ -106,6 +109,7 @@ def score_files(
     projector: Projector | None = None
     total, reasons, examples, spans = SpanScores(), Counter[str](), 0, 0
     judged: list[Judged] = []
+    cpu_seconds = 0.0
     fingerprints: dict[str, None] = {}  # a set in order: with given links, each file of links has its own
     for number, (source, target) in enumerate(zip(sources, targets, strict=True)):
         pairs = _read_pairs(source, target, task, format, pair_by)
@@ -118,7 +122,9 @@ def score_files(
         if projector is None or alignments:
             projector = load_projector(method, aligners, **chosen)
         fingerprints[projector.fingerprint] = None
+        began = time.process_time()
         projections = projector.project(texts, source=languages[0], target=languages[1])
+        cpu_seconds += time.process_time() - began
         found = [projection for row in projections for projection in row]
         predicted = {str(index): [p.target for p in row if p.target] for index, row in enumerate(projections)}
         gold = [[span for span in there.spans if span.field == name] for here, there in pairs for name in here.fields]
@@ -151,6 +157,7 @@ def score_files(
         signature=signature(used),
         method=next(iter(fingerprints)) if len(fingerprints) == 1 else "",
         judged=tuple(judged),
+        cpu_seconds=cpu_seconds,
     )
 
 
