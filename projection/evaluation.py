@@ -1,7 +1,8 @@
 """What predictions are worth where gold exists: a score with its interval, by label and by language, and a signature.
 
-Three metrics, one road: `SPAN_F1` for spans, `ACCURACY` for labels, `ANSWER_F1` for answers to questions. Each counts
-every example on its own and makes a score of the sum, so that examples can be drawn anew (`bootstrap`).
+Four metrics, one road: `SPAN_F1` for spans, `ACCURACY` for labels, `CORRELATION` for labels that are numbers,
+`ANSWER_F1` for answers to questions. Each counts every example on its own and makes a score of the sum, so that
+examples can be drawn anew (`bootstrap`).
 
 Span scores are those of seqeval in its default reading: `spanferry.data.spans.tags_to_ranges` with ``repair=True``
 reads tags into the same spans, and micro, macro and per-label figures are equal (the tests hold both against it).
@@ -33,7 +34,7 @@ from spanferry.projection.metrics import SpanCounts, SpanScores, check_same_ids,
 
 Gold = TypeVar("Gold")
 Predicted = TypeVar("Predicted")
-Scores = TypeVar("Scores", SpanScores, "LabelScores", AnswerScores)
+Scores = TypeVar("Scores", SpanScores, "LabelScores", "NumberScores", AnswerScores)
 Label = str | int | float | None
 
 
@@ -96,6 +97,34 @@ def label_scores(gold: Mapping[str, Label], predicted: Mapping[str, Label]) -> L
     return LabelScores(sum(expected == found for expected, found in pairs), len(pairs), dict(sorted(counts.items())))
 
 
+@dataclass(frozen=True, slots=True)
+class NumberScores:
+    """Scores of labels that are numbers (similarity): how many have both, of all, and their correlation, -100..100."""
+
+    examples: int = 0
+    total: int = 0
+    pearson: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the counts, and the correlation rounded to two decimals."""
+        return {"examples": self.examples, "total": self.total, "pearson": round(self.pearson, 2)}
+
+
+def number_scores(gold: Mapping[str, float | None], predicted: Mapping[str, float | None]) -> NumberScores:
+    """Return Pearson's correlation of predicted with gold numbers, over the examples that have both, times 100.
+
+    Raises:
+        DataError: the two hold different ids.
+
+    >>> number_scores({"1": 1.0, "2": 2.0, "3": 5.0}, {"1": 0.3, "2": 0.2, "3": None})
+    NumberScores(examples=2, total=3, pearson=-100.0)
+    """
+    check_same_ids(gold, predicted)
+    counts = np.array([_number_counts(number, predicted[key]) for key, number in gold.items()]).reshape(-1, 6)
+    sums = counts.sum(axis=0)
+    return NumberScores(int(sums[0]), len(gold), round(float(_correlation(sums)), 9))
+
+
 @dataclass(frozen=True)
 class Metric(Generic[Gold, Predicted, Scores]):
     """A way to compare predictions with gold.
@@ -106,6 +135,7 @@ class Metric(Generic[Gold, Predicted, Scores]):
         score: everything it has to say.
         count: what it counts in one example: [k].
         value: its main figure, 0..100, from counts summed over examples.
+        width: k.
     """
 
     name: str
@@ -113,6 +143,7 @@ class Metric(Generic[Gold, Predicted, Scores]):
     score: Callable[[Mapping[str, Gold], Mapping[str, Predicted]], Scores]
     count: Callable[[Gold, Predicted], tuple[float, ...]]
     value: Value
+    width: int = 2
 
 
 def _span_counts(gold: Sequence[Span], predicted: Sequence[Span]) -> tuple[float, ...]:
@@ -128,6 +159,20 @@ def _answer_counts(gold: Sequence[str], predicted: str | None) -> tuple[float, .
     return answer_scores({"": gold}, {"": predicted}).overlap, 1.0
 
 
+def _number_counts(gold: float | None, predicted: float | None) -> tuple[float, ...]:
+    if gold is None or predicted is None:
+        return (0.0,) * 6
+    return 1.0, gold, predicted, gold * gold, predicted * predicted, gold * predicted
+
+
+def _correlation(sums: Counts) -> Counts:
+    """Pearson's correlation times 100, from the sums of 1, x, y, xx, yy and xy; 0 where one of the two is constant."""
+    count, x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
+    spread = np.maximum(count * xx - x * x, 0) * np.maximum(count * yy - y * y, 0)
+    constant = spread <= 1e-12 * np.maximum(count * count * xx * yy, 1e-300)
+    return np.asarray(np.where(constant, 0.0, 100 * (count * xy - x * y) / np.sqrt(np.where(constant, 1.0, spread))))
+
+
 def _ratio(sums: Counts) -> Counts:
     """Percentage of the first count in the second; 0 of nothing."""
     return np.asarray(100 * sums[..., 0] / np.maximum(sums[..., 1], 1e-12))
@@ -137,6 +182,9 @@ SPAN_F1: Final = Metric[Sequence[Span], Sequence[Span], SpanScores](
     "span_f1", {"average": "micro", "match": "exact"}, span_scores, _span_counts, _ratio
 )
 ACCURACY: Final = Metric[Label, Label, LabelScores]("accuracy", {}, label_scores, _label_counts, _ratio)
+CORRELATION: Final = Metric[float | None, float | None, NumberScores](
+    "pearson", {}, number_scores, _number_counts, _correlation, width=6
+)
 ANSWER_F1: Final = Metric[Sequence[str], str | None, AnswerScores](
     "answer_f1", {"normalization": "squad"}, answer_scores, _answer_counts, _ratio
 )
@@ -186,7 +234,7 @@ def evaluate(
     """Compare predictions with gold, with an interval by bootstrap resampling of examples.
 
     Args:
-        metric: `SPAN_F1`, `ACCURACY` or `ANSWER_F1`.
+        metric: `SPAN_F1`, `ACCURACY`, `CORRELATION` or `ANSWER_F1`.
         gold, predicted: id of the example -> spans, label, or right answers and answer; on the same (original) text.
         languages: id -> language, for figures by language.
         resampling: how often examples are drawn, and from which seed.
@@ -259,4 +307,4 @@ def _counts(
 ) -> Counts:
     """Count each example, in the order of the ids, so that the draws do not depend on how the data was cut."""
     rows = [metric.count(gold[key], predicted[key]) for key in sorted(gold)]
-    return np.array(rows, dtype=np.float64).reshape(len(rows), -1) if rows else np.zeros((0, 2))
+    return np.array(rows, dtype=np.float64).reshape(-1, metric.width)

@@ -12,13 +12,24 @@ from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
 from spanferry.data.errors import ConfigError, DataError
-from spanferry.data.example import Span
+from spanferry.data.example import Example, Span
 from spanferry.data.signature import parse_signature
 from spanferry.data.spans import tags_to_ranges
+from spanferry.data.tasks import get_task
 from spanferry.projection.answers import answer_scores, exact_match, normalized_answer, token_f1
 from spanferry.projection.bootstrap import Resampling, bootstrap, paired_bootstrap
-from spanferry.projection.evaluation import ACCURACY, ANSWER_F1, SPAN_F1, compare, evaluate, label_scores
+from spanferry.projection.evaluation import (
+    ACCURACY,
+    ANSWER_F1,
+    CORRELATION,
+    SPAN_F1,
+    compare,
+    evaluate,
+    label_scores,
+    number_scores,
+)
 from spanferry.projection.metrics import span_scores
+from spanferry.projection.quality import evaluate_examples
 
 tag = st.sampled_from(["O", "B-A", "I-A", "B-B", "I-B", "I-C"])  # valid sequences and others
 sentence = st.integers(1, 8).flatmap(
@@ -218,3 +229,63 @@ class TestEvaluate:
         assert comparison.difference.value == pytest.approx(100 - 200 * 20 / 60)
         assert comparison.p_value < 0.01
         assert set(comparison.to_json()) == {"first", "second", "difference", "p_value"}
+
+
+class TestNumbers:
+    @given(st.lists(st.tuples(st.integers(-50, 50), st.integers(-50, 50)), min_size=2, max_size=20))
+    def test_correlation_is_that_of_numpy(self, pairs: list[tuple[int, int]]) -> None:
+        one, other = [float(pair[0]) for pair in pairs], [float(pair[1]) for pair in pairs]
+        scores = number_scores({str(i): x for i, x in enumerate(one)}, {str(i): x for i, x in enumerate(other)})
+        if len(set(one)) == 1 or len(set(other)) == 1:
+            assert scores.pearson == 0.0
+        else:
+            assert scores.pearson == pytest.approx(100 * np.corrcoef(one, other)[0, 1], abs=1e-6)
+
+    def test_interval(self) -> None:
+        gold = {str(number): float(number) for number in range(30)}
+        result = evaluate(CORRELATION, gold, gold)
+        assert result.main.value == result.main.low == pytest.approx(100.0)
+        assert evaluate(CORRELATION, {}, {}).main.value == 0.0
+
+
+class TestEvaluateExamples:
+    def test_same_ids_in_two_languages(self) -> None:
+        task = get_task("ner")
+        gold = [
+            Example("1", {"text": "Köln"}, (Span(0, 4, "LOC"),)),
+            Example("1", {"text": "Roma"}, (Span(0, 4, "LOC"),)),
+        ]
+        found = [gold[0], Example("1", {"text": "Roma"})]
+        [(name, result)] = evaluate_examples(task, gold, found, languages=["de", "es"]).items()
+        assert (name, result.examples) == ("spans", 2)
+        assert {language: each.main.value for language, each in result.languages.items()} == {"de": 100.0, "es": 0.0}
+        assert parse_signature(result.signature)["task"] == "ner"
+
+    def test_answers(self) -> None:
+        fields = {"context": "Zoë lebt in Köln.", "question": "Wo?"}
+        gold = Example("1", fields, (Span(12, 16, "ANSWER", "context"), Span(9, 16, "ANSWER", "context")))
+        found = Example("1", fields, (Span(9, 16, "ANSWER", "context"),))
+        results = evaluate_examples(get_task("question-answering"), [gold], [found])
+        assert results["answers"].main.value == 100.0
+        assert results["spans"].main.value == pytest.approx(100 * 2 / 3)
+
+    def test_labels_by_what_they_are(self) -> None:
+        task = get_task("pair-classification")
+
+        def pair(number: int, label: str | int | float | None) -> Example:
+            return Example(str(number), {"premise": "a", "hypothesis": "b"}, labels={"label": label})
+
+        classes = evaluate_examples(task, [pair(1, 0), pair(2, 1)], [pair(1, "0"), pair(2, None)])
+        assert (classes["label"].metric, classes["label"].main.value) == ("accuracy", 50.0)
+        numbers = evaluate_examples(task, [pair(1, 0.5), pair(2, 1.0)], [pair(1, "2"), pair(2, 3)])
+        assert (numbers["label"].metric, numbers["label"].main.value) == ("pearson", 100.0)
+        assert evaluate_examples(task, [pair(1, None)], [pair(1, "x")]) == {}
+        with pytest.raises(DataError, match="example '2' has the label 'x', where others are numbers"):
+            evaluate_examples(task, [pair(1, 0.5), pair(2, 1.0)], [pair(1, 0.1), pair(2, "x")])
+
+    def test_other_examples(self) -> None:
+        one, other = Example("1", {"text": "Köln"}), Example("1", {"text": "Cologne"})
+        with pytest.raises(DataError, match="not on a translation"):
+            evaluate_examples(get_task("ner"), [one], [other])
+        with pytest.raises(DataError, match="found 0 predicted examples for 1 of gold"):
+            evaluate_examples(get_task("ner"), [one], [])
