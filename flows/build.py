@@ -16,16 +16,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from spanferry.data.errors import ConfigError, did_you_mean
+from spanferry.data.example import Example
 from spanferry.flows.config import AnyConfig
 from spanferry.flows.cost import peak_memory
 from spanferry.flows.dataset import finish_build
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.jobs import BuildPlan, Job
 from spanferry.flows.parts import Parts, load_parts
+from spanferry.flows.predict_work import ask_for_predictions
 from spanferry.flows.progress import Progress, Silent
 from spanferry.flows.report import BuildResult, Timing
 from spanferry.flows.source import stage
 from spanferry.flows.work import Translated, carry_examples, read_shard, translate_examples, write_shard
+from spanferry.projection.prediction import PredictionsMissing
 from spanferry.translation.languages import Language, get_language, require_language
 from spanferry.translation.remembering import TranslationStats
 
@@ -42,13 +45,17 @@ def build(config: AnyConfig, *, only: Sequence[str] | None = None, progress: Pro
         progress: where to report to.
 
     Raises:
-        SpanferryError: a mistake in the settings or the data, or a model that cannot be run.
+        SpanferryError: a mistake in the settings or the data, a model that cannot be run, or predictions that are made
+            elsewhere and are not there yet.
         KeyboardInterrupt: passed on at once; the finished shards stay, and the next build goes on from them.
     """
     began = time.monotonic()
     progress = progress or Silent()
     with opened(config, only, progress) as (plan, languages, parts):
-        timings = {language.bcp47: _build_language(plan, language, parts, progress) for language in languages}
+        waiting: list[Example] = []
+        timings = {language.bcp47: _build_language(plan, language, parts, progress, waiting) for language in languages}
+        if waiting:
+            raise ask_for_predictions(config, plan.folder, waiting)
         return close(plan, timings, began, progress)
 
 
@@ -120,8 +127,10 @@ def choose_languages(config: AnyConfig, only: Sequence[str] | None) -> list[Lang
     return [target for target in targets if target.flores in wanted]
 
 
-def _build_language(plan: BuildPlan, language: Language, parts: Parts, progress: Progress) -> Timing:
-    """Do the shards of one language that are not done."""
+def _build_language(
+    plan: BuildPlan, language: Language, parts: Parts, progress: Progress, waiting: list[Example]
+) -> Timing:
+    """Do the shards of one language that are not done; add to ``waiting`` what must be predicted on elsewhere first."""
     jobs = [job for split in plan.jobs(language).values() for job in split]
     open_jobs = [job for job in jobs if job.done() is None]
     rows, total = sum(job.rows for job in open_jobs), sum(job.rows for job in jobs)
@@ -139,7 +148,10 @@ def _build_language(plan: BuildPlan, language: Language, parts: Parts, progress:
             return translate_examples(read_shard(job), parts, job.direction, progress=step, stats=own)
 
     for job, translated in working_ahead(open_jobs, translate):
-        write_shard(job, carry_examples(translated, parts, job.direction))
+        try:
+            write_shard(job, carry_examples(translated, parts, job.direction))
+        except PredictionsMissing as missing:
+            waiting += missing.examples
         progress.advance(carrying, job.rows)
     progress.finish(translating)
     progress.finish(carrying)
@@ -151,6 +163,7 @@ def _build_language(plan: BuildPlan, language: Language, parts: Parts, progress:
         remembered=sum(each.remembered for each in stats),
         model_seconds=sum(each.model_seconds for each in stats),
         characters=sum(each.characters for each in stats),
+        predicted=0 if parts.predictor is None else rows,
     )
 
 

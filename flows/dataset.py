@@ -62,6 +62,7 @@ def finish_build(plan: BuildPlan, progress: Progress) -> dict[str, Any]:
     if not done:
         raise BuildError(f"output {folder.root}: no language was finished; run the build again")
     _remove_others(folder, done)
+    folder.to_predict.unlink(missing_ok=True)
     report = _report(plan, done, missing)
     write_json(folder.report, report)
     with writing_text(folder.root / "config.yaml") as stream:

@@ -5,6 +5,7 @@ out/demo/
   data/de/train-00000-of-00001.parquet     the dataset, one config a language
   dropped/de/train.jsonl                   every lost example and span, with its reason
   rejects/train.jsonl                      source rows that could not be read (on_error: skip)
+  to-predict.jsonl                         texts that wait for predictions made elsewhere (translate-test)
   .spanferry/                              what lets a build go on where it stopped; may be deleted when done
     source/train/00000.jsonl               the source as it was read, cut into shards
     shards/de/train/00000.jsonl            one shard: every example of it, carried or dropped
@@ -72,6 +73,11 @@ class BuildFolder:
 
     def rejects(self, split: str) -> Path:
         return self.root / "rejects" / f"{split}.jsonl"
+
+    @property
+    def to_predict(self) -> Path:
+        """Texts to predict on elsewhere, while a build waits for that."""
+        return self.root / "to-predict.jsonl"
 
     def check(self) -> None:
         """Refuse a folder that is something else's.

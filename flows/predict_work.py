@@ -7,13 +7,20 @@ lost, they are on record with their reasons. Labels of the data take no part in 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from spanferry.data.errors import BuildError
 from spanferry.data.example import Example
+from spanferry.data.tasks import get_task
+from spanferry.flows.config import AnyConfig, BuildConfig
+from spanferry.flows.folder import BuildFolder
 from spanferry.flows.jobs import Direction
 from spanferry.flows.outcomes import Outcome, outcome, pack, rounded
 from spanferry.flows.parts import Parts
+from spanferry.flows.shards import write_records
 from spanferry.projection.carry import carry
+from spanferry.projection.predict_file import text_key
 from spanferry.projection.prediction import Prediction, renamed
 from spanferry.translation.base import Segment, Translation
 
@@ -60,6 +67,19 @@ def predict_and_carry(translated: Translated, parts: Parts, direction: Direction
         )
         for index, each in enumerate(carried)
     ]
+
+
+def ask_for_predictions(config: AnyConfig, folder: BuildFolder, examples: Sequence[Example]) -> BuildError:
+    """Write the texts that wait for predictions, each once, and return the error that says what to do."""
+    rows = {key: {"id": key, **each.fields} for each in examples if (key := text_key(each))}
+    write_records(folder.to_predict, rows.values())
+    task = get_task(config.task)
+    what = " and ".join([*(["spans"] if task.spans_in else []), *task.labels])
+    answers = config.predictor.settings.get("path") if not isinstance(config, BuildConfig) else None
+    return BuildError(
+        f"{len(rows):,} texts wait for predictions: they are in {folder.to_predict}. Add {what} to each row, write the "
+        f"rows to {answers}, and run the same command again"
+    )
 
 
 def in_pivot(translated: Translated) -> list[Example]:

@@ -46,18 +46,27 @@ class FilePredictor:
     """
 
     def __init__(self, *, task: Task, path: str | Path, format: str | None = None, scheme: str = "IOB2") -> None:
-        self._task, self._path = task, Path(path)
+        self._task, self._path, self._format, self._scheme = task, Path(path), format, scheme
         self._known: dict[str, Prediction] = {}
-        if self._path.exists():
-            rows = read_examples(self._path, task, format=format, scheme=scheme, repair=True)
-            for row in rows:
-                self._add(row)
-        self._fingerprint = f"file:{_digest(self._known)}"
+        self._read: tuple[int, int] | None = None
+        self._refresh()
 
     @property
     def fingerprint(self) -> str:
-        """Identity of the predictions."""
-        return self._fingerprint
+        """Identity of the predictions that are in the file now."""
+        self._refresh()
+        return f"file:{_digest(self._known)}"
+
+    def _refresh(self) -> None:
+        """Read the file, unless it is the one that was read last."""
+        status = self._path.stat() if self._path.exists() else None
+        stamp = None if status is None else (status.st_mtime_ns, status.st_size)
+        if stamp == self._read:
+            return
+        self._known, self._read = {}, stamp
+        if stamp is not None:
+            for row in read_examples(self._path, self._task, format=self._format, scheme=self._scheme, repair=True):
+                self._add(row)
 
     def predict(self, examples: Sequence[Example], *, language: str) -> list[Prediction]:
         """Return the prediction for the text of each example.
@@ -68,7 +77,7 @@ class FilePredictor:
         keys = [text_key(example) for example in examples]
         missing = [example for example, key in zip(examples, keys, strict=True) if key not in self._known]
         if missing:
-            raise PredictionsMissing(missing, f"put them into {self._path}")
+            raise PredictionsMissing(missing, f"put them into {self._path}; a build without Prefect writes the texts")
         return [self._known[key] for key in keys]
 
     def _add(self, row: Example) -> None:
