@@ -17,10 +17,12 @@ PROJECTORS = LazyTable(
     group="spanferry.projectors",
     builtin={
         "alignment": "spanferry.projection.by_alignment:AlignmentProjector",
+        "candidates": "spanferry.projection.candidates:CandidatesProjector",
         "cascade": "spanferry.projection.cascade:CascadeProjector",
         "constrained": "spanferry.projection.constrained:ConstrainedProjector",
         "ensemble": "spanferry.projection.cascade:EnsembleProjector",
         "markers": "spanferry.projection.markers:MarkersProjector",
+        "match": "spanferry.projection.match:MatchProjector",
         "min-max": "spanferry.projection.by_alignment:min_max_projector",
     },
 )

@@ -46,9 +46,27 @@ def target_tokens(texts: Sequence[TranslatedText], language: str) -> list[tuple[
     >>> [[text.target[start:end] for start, end in row] for row in target_tokens([text], "zho_Hans")]
     [['罗', '马', '2020']]
     """
-    missing = list(dict.fromkeys(text.target for text in texts if text.target_tokens is None and text.spans))
-    if get_language(language).script in UNSPACED_SCRIPTS:
+    given = [text.target_tokens if text.spans else text.target_tokens or () for text in texts]
+    return _tokens([text.target for text in texts], given, language)
+
+
+def source_tokens(texts: Sequence[TranslatedText], language: str) -> list[tuple[Token, ...]]:
+    """Return the same of the sources.
+
+    >>> text = TranslatedText("Ana's dog", "el perro de Ana", (Span(0, 3, "PER"),))
+    >>> source_tokens([text], "eng_Latn")
+    [(Token(start=0, end=3), Token(start=3, end=5), Token(start=6, end=9))]
+    """
+    given = [text.source_tokens if text.spans else text.source_tokens or () for text in texts]
+    return _tokens([text.source for text in texts], given, language)
+
+
+def _tokens(texts: Sequence[str], given: Sequence[tuple[Token, ...] | None], language: str) -> list[tuple[Token, ...]]:
+    missing = list(dict.fromkeys(text for text, tokens in zip(texts, given, strict=True) if tokens is None))
+    if not missing:
+        made = {}
+    elif get_language(language).script in UNSPACED_SCRIPTS:
         made = {text: tuple(Token(*match.span()) for match in _UNITS.finditer(text)) for text in missing}
     else:
         made = dict(zip(missing, (text.tokens for text in tokenize(missing, language)), strict=True))
-    return [made.get(text.target, ()) if text.target_tokens is None else text.target_tokens for text in texts]
+    return [made[text] if tokens is None else tokens for text, tokens in zip(texts, given, strict=True)]

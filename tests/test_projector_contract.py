@@ -13,6 +13,7 @@ from spanferry.projection.base import Projection, Projector, TranslatedText
 from spanferry.projection.registry import PROJECTORS, load_projector
 from spanferry.translation.base import Segment
 from spanferry.translation.fake import FakeTranslator
+from spanferry.translation.fake_phrase_scorer import FakePhraseScorer
 from spanferry.translation.fake_scorer import FakePrefixScorer
 
 Dictionary = Mapping[str, str]
@@ -26,6 +27,7 @@ SETTINGS: dict[str, Callable[[Dictionary], dict[str, Any]]] = {
             {"method": "constrained", "model": FakePrefixScorer(dictionary)},
         ],
     },
+    "candidates": lambda dictionary: {"model": FakePhraseScorer(dictionary)},
     "constrained": lambda dictionary: {"model": FakePrefixScorer(dictionary)},
     "ensemble": lambda dictionary: {
         "steps": [
@@ -34,6 +36,7 @@ SETTINGS: dict[str, Callable[[Dictionary], dict[str, Any]]] = {
         ],
     },
     "markers": lambda dictionary: {"model": FakeTranslator(dictionary), "aligner": FakeAligner(dictionary)},
+    "match": lambda dictionary: {"glossary": dictionary},
     "min-max": lambda dictionary: {"aligner": FakeAligner(dictionary)},
 }
 
