@@ -24,6 +24,7 @@ from spanferry.flows.dataset_rows import writer_of
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.jobs import BuildPlan
 from spanferry.flows.outcomes import losses
+from spanferry.flows.predict_report import worth
 from spanferry.flows.progress import Progress
 from spanferry.flows.report import Counts, add_counts
 from spanferry.flows.shards import (
@@ -64,6 +65,8 @@ def finish_build(plan: BuildPlan, progress: Progress) -> dict[str, Any]:
     _remove_others(folder, done)
     folder.to_predict.unlink(missing_ok=True)
     report = _report(plan, done, missing)
+    if not isinstance(config, BuildConfig):
+        report |= worth(config, {language: _outcomes(plan, language) for language in done})
     write_json(folder.report, report)
     with writing_text(folder.root / "config.yaml") as stream:
         yaml.safe_dump(_reproducible(config), stream, sort_keys=False, allow_unicode=True)
@@ -126,6 +129,11 @@ def _up_to_date(folder: BuildFolder, mark: Path, key: str) -> bool:
         return all(file_digest(folder.root / name) == checksum for name, checksum in facts["files"].items())
     except OSError:
         return False
+
+
+def _outcomes(plan: BuildPlan, language: str) -> Iterator[dict[str, Any]]:
+    jobs = chain.from_iterable(plan.jobs(get_language(language)).values())
+    return _read([Path(job.output) for job in jobs])
 
 
 def _read(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:

@@ -38,6 +38,7 @@ class Parts:
         memory: the translation memory; None without.
         predictor: the model of the pivot language, in translate-test; None in translate-train.
         predictor_labels: what the predictor calls a label -> what the data calls it, or None to leave it out.
+        causes: whether the gold spans of test data are projected forth and back, to find out why some are missed.
     """
 
     task: Task
@@ -50,10 +51,11 @@ class Parts:
     memory: TranslationMemory | None
     predictor: Predictor | None = None
     predictor_labels: Mapping[str, str | None] = field(default_factory=dict)
+    causes: bool = False
 
     def fingerprint(self) -> dict[str, Any]:
         """Return everything about the parts that can change what a shard holds."""
-        found = {
+        found: dict[str, Any] = {
             "task": self.task.name,
             "translator": self.translator.fingerprint,
             "text": asdict(self.text),
@@ -64,6 +66,7 @@ class Parts:
         if self.predictor is not None:
             found["predictor"] = self.predictor.fingerprint
             found["predictor_labels"] = dict(self.predictor_labels)
+            found["causes"] = self.causes
         return found
 
 
@@ -89,6 +92,7 @@ def load_parts(config: AnyConfig) -> Parts:
     """
     global _loaded  # noqa: PLW0603  (the one model of a process)
     settings = config.model_dump_json(include={"task", "translation", "projection", "filters", "run", "predictor"})
+    settings += str(_causes(config))
     with _loading:
         if _loaded is None or _loaded[0] != settings:
             _loaded = None
@@ -110,7 +114,12 @@ def _load(config: AnyConfig) -> Parts:
         memory=_memory(config.run.memory),
         predictor=None if isinstance(config, BuildConfig) else _predictor(config, task),
         predictor_labels={} if isinstance(config, BuildConfig) else config.predictor.labels,
+        causes=_causes(config),
     )
+
+
+def _causes(config: AnyConfig) -> bool:
+    return not isinstance(config, BuildConfig) and config.causes and config.source.labelled
 
 
 def _placement(config: AnyConfig) -> dict[str, Any]:

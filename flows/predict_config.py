@@ -119,6 +119,9 @@ class _TestSides(Settings):
     )
     pivot: str = Field(description="language of the predictor, which the text is translated into")
     predictor: PredictorSettings = Field(description="the model: {name: transformers, model: FOLDER_OR_HUB_ID}")
+    causes: bool = Field(
+        True, description="with gold: find out why spans are missed, by projecting gold forth and back"
+    )
 
     @field_validator("pivot")
     @classmethod

@@ -8,10 +8,11 @@ lost, they are on record with their reasons. Labels of the data take no part in 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from spanferry.alignment.base import Token
 from spanferry.data.errors import BuildError
-from spanferry.data.example import Example
+from spanferry.data.example import Example, Span
 from spanferry.data.tasks import get_task
 from spanferry.flows.config import AnyConfig, BuildConfig
 from spanferry.flows.folder import BuildFolder
@@ -19,7 +20,9 @@ from spanferry.flows.jobs import Direction
 from spanferry.flows.outcomes import Outcome, outcome, pack, rounded
 from spanferry.flows.parts import Parts
 from spanferry.flows.shards import write_records
+from spanferry.projection.base import TranslatedText
 from spanferry.projection.carry import carry
+from spanferry.projection.causes import gold_forth_and_back
 from spanferry.projection.predict_file import text_key
 from spanferry.projection.prediction import Prediction, renamed
 from spanferry.translation.base import Segment, Translation
@@ -59,14 +62,38 @@ def predict_and_carry(translated: Translated, parts: Parts, direction: Direction
         target_tokens=False,
         given_tokens=[example.tokens for example in translated.examples],
     )
+    trips = _round_trips(translated, parts, direction)
     return [
         _outcome(
             outcome(each, {field: backwards[index, field] for field in each.source.fields}),
             translated.examples[index],
             predictions[index],
         )
+        | {"round_trip": trips[index]}
         for index, each in enumerate(carried)
     ]
+
+
+def _round_trips(translated: Translated, parts: Parts, direction: Direction) -> list[list[list[Any]] | None]:
+    """Return, an example, where its gold spans stand in the translation, and where each comes back to in the original.
+
+    None for all where the causes of missed spans are not asked for.
+    """
+    field = parts.task.spans_in
+    if field is None or not parts.causes:
+        return [None for _ in translated.examples]
+    texts = []
+    for index, example in enumerate(translated.examples):
+        translation = translated.translations[index, field]
+        own = example.tokens.get(field)
+        tokens = None if own is None else tuple(Token(*each) for each in own)
+        texts.append(TranslatedText(translation.source, translation.text, example.spans, translation.segments, tokens))
+    trips = gold_forth_and_back(texts, parts.projector, source=direction.source, target=direction.target)
+    return [[[_as_data(span) for span in side] for side in trip] for trip in trips]
+
+
+def _as_data(span: Span | None) -> list[Any] | None:
+    return None if span is None else [span.start, span.end, span.label, span.field]
 
 
 def ask_for_predictions(config: AnyConfig, folder: BuildFolder, examples: Sequence[Example]) -> BuildError:

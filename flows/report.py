@@ -94,6 +94,8 @@ def print_summary(result: BuildResult) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from spanferry.flows.predict_report import worth_lines
+
     console = Console(highlight=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     with_spans = any(total["spans"] for total in _totals(result.report).values())
@@ -105,6 +107,8 @@ def print_summary(result: BuildResult) -> None:
         table.add_row(*cells, *_time_cells(result.timings.get(language)))
     console.print(table)
     for line in [*_losses(result.report), *_sureness(result.report)]:
+        console.print(Text(f"  {line}"), soft_wrap=True)
+    for line in worth_lines(result.report):
         console.print(Text(f"  {line}"), soft_wrap=True)
     rejected = sum(split["rejected"] for split in result.report["source"]["splits"].values())
     if rejected:

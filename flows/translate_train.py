@@ -1,7 +1,7 @@
 """The build as a Prefect flow, one task a shard: the same functions as `spanferry.flows.build`, watched by Prefect.
 
-Only this module imports Prefect, and only `spanferry build --prefect` and served flows import this module: starting
-Prefect's own server takes seconds, which a one-shot build does not pay.
+Only this module and `spanferry.flows.translate_test` import Prefect, and only `spanferry build --prefect` and served
+flows import them: starting Prefect's own server takes seconds, which a one-shot build does not pay.
 
 Shards run one after the other, as in a plain build: the model uses the whole machine for one shard, and the same order
 gives the same bytes. The sidecar of a shard says whether it is done; Prefect's cache is not asked, since it does not
@@ -28,8 +28,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from spanferry.data.errors import BuildError, SpanferryError
 from spanferry.flows.build import close, opened
-from spanferry.flows.config import BuildConfig
+from spanferry.flows.config import AnyConfig, BuildConfig
 from spanferry.flows.jobs import Job
+from spanferry.flows.predict_config import TranslateTestConfig
 from spanferry.flows.progress import Silent
 from spanferry.flows.report import BuildResult, Timing
 from spanferry.flows.work import run_shard
@@ -48,7 +49,7 @@ def _worth_another_try(task: Any, run: Any, state: Any) -> bool:
     retry_condition_fn=_worth_another_try,
     cache_policy=NO_CACHE,
 )
-def shard(language: str, number: int, job: dict[str, Any], config: BuildConfig) -> dict[str, Any]:
+def shard(language: str, number: int, job: dict[str, Any], config: BuildConfig | TranslateTestConfig) -> dict[str, Any]:
     """Do one shard: its source and output are paths in ``job``; return its counts and what it cost.
 
     Args:
@@ -70,6 +71,11 @@ def translate_train(config: BuildConfig, only: list[str] | None = None) -> dict[
         config: the settings of the build, the same as in a configuration file.
         only: some of the targets; the others stay as they are.
     """
+    return run_shards(config, only)
+
+
+def run_shards(config: AnyConfig, only: list[str] | None) -> dict[str, Any]:
+    """Do what is missing of a build within a flow; return its report and what each language cost."""
     began = time.monotonic()
     log = get_run_logger()
     with opened(config, only, Silent()) as (plan, languages, _):
@@ -94,8 +100,8 @@ def translate_train(config: BuildConfig, only: list[str] | None = None) -> dict[
     return {"report": result.report, "timings": {name: asdict(timing) for name, timing in timings.items()}}
 
 
-def run_as_flow(config: BuildConfig, only: list[str] | None = None) -> BuildResult:
-    """Run `translate_train` here and now, and return what a plain build returns.
+def run_as_flow(config: AnyConfig, only: list[str] | None = None) -> BuildResult:
+    """Run the flow of the build's direction here and now, and return what a plain build returns.
 
     Raises:
         BuildError: Prefect's server does not answer.
@@ -103,7 +109,12 @@ def run_as_flow(config: BuildConfig, only: list[str] | None = None) -> BuildResu
     """
     began = time.monotonic()
     try:
-        returned = translate_train(config, only)
+        if isinstance(config, BuildConfig):
+            returned = translate_train(config, only)
+        else:
+            from spanferry.flows.translate_test import translate_test
+
+            returned = translate_test(config, only)
     except RuntimeError as error:
         if "API" not in str(error):
             raise
