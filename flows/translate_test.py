@@ -4,7 +4,9 @@
 from typing import Any
 
 from spanferry.flows.predict_config import TranslateTestConfig
-from spanferry.flows.translate_train import ThreadPoolTaskRunner, flow, run_shards  # it says how Prefect is to start
+from spanferry.flows.translate_train import run_shards  # isort: skip  (it says how Prefect is to start)
+from prefect import flow  # isort: skip
+from prefect.task_runners import ThreadPoolTaskRunner  # isort: skip
 
 
 @flow(name="translate-test", task_runner=ThreadPoolTaskRunner(max_workers=1))  # type: ignore[arg-type]
