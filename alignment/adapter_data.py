@@ -108,8 +108,8 @@ def examples(recipe: AdapterRecipe, corpora: Sequence[Sequence[SentencePair]]) -
         for place, pair in enumerate(pairs):
             if not pair.links or min(len(words(pair.source)), len(words(pair.target))) < recipe.least_words:
                 continue
-            for turn in range(corpus.repeat):
-                chance = random.Random(f"{recipe.seed}-{number}-{place}-{turn}")
+            chance = random.Random(f"{recipe.seed}-{number}-{place}")
+            for _ in range(int(corpus.weight + chance.random())):
                 changed = chance.random() < recipe.exchange_names
                 yield exchange_names(pair, names, chance) if changed else pair
 

@@ -16,8 +16,8 @@ class AlignedCorpus(CorpusSettings):
     links: Path | None = None
     """Pharaoh lines (``0-0 1-2``), one a line of ``path``, over words and single punctuation marks (`corpus.words`).
     Without it, eflomal aligns what the quotas choose."""
-    repeat: int = Field(default=1, ge=1)
-    """How often each pair is used in a pass, each time with other names."""
+    weight: float = Field(default=1.0, gt=0)
+    """How often a pair is used in a pass over the data, each time with other names; 0.4 uses two pairs of five."""
 
 
 class AdapterRecipe(RunSettings):

@@ -1,19 +1,37 @@
-"""The recipe in docs/training.md is a recipe."""
+"""The recipes in docs/training.md are recipes."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import pytest
+
+from spanferry.alignment.adapter_recipe import AdapterRecipe
 from spanferry.translation.recipe import TrainRecipe
 
 
-def test_the_documented_recipe_is_read(root: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def documented(root: Path, tmp_path: Path) -> list[Path]:
+    """The recipes in the order of the text, as files."""
     text = (root / "docs/training.md").read_text(encoding="utf-8")
-    [block] = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
-    (tmp_path / "recipe.yaml").write_text(block, encoding="utf-8")
-    recipe = TrainRecipe.read(tmp_path / "recipe.yaml")
+    files = []
+    for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)):
+        files.append(tmp_path / f"{number}.yaml")
+        files[-1].write_text(block, encoding="utf-8")
+    return files
+
+
+def test_the_documented_recipe_for_markers_is_read(documented: list[Path]) -> None:
+    recipe = TrainRecipe.read(documented[0])
     assert recipe.start_from == "facebook/nllb-200-distilled-600M"
     assert re.search(recipe.train_only[0], "model.decoder.layers.11.fc1.weight")
     assert not re.search(recipe.train_only[0], "model.decoder.layers.1.fc1.weight")
     assert 0 < recipe.optimizer.learning_rate < 1e-3
+
+
+def test_the_documented_recipe_for_an_adapter_is_read(documented: list[Path]) -> None:
+    recipe = AdapterRecipe.read(documented[1])
+    assert recipe.model == "facebook/nllb-200-distilled-600M"
+    assert recipe.targets == ["fc1", "fc2"]
+    assert len(documented) == 2
