@@ -12,8 +12,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from spanferry.data.errors import BuildError, ConfigError, SpanferryError
+from spanferry.flows.compare_command import compare_command
 from spanferry.flows.memory_command import memory
 from spanferry.flows.models_command import models
+from spanferry.flows.publish_command import publish_command
 from spanferry.flows.score_command import score_command
 
 app = typer.Typer(
@@ -144,6 +146,8 @@ def init(
 
 
 app.command("score")(score_command)
+app.command("publish")(publish_command)
+app.command("compare")(compare_command)
 app.add_typer(models)
 app.add_typer(memory)
 

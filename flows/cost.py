@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+_RATES: Final = ("seconds", "model_seconds", "characters", "model_calls", "remembered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +28,16 @@ class Cost:
         peak_bytes: the most memory that the process held at one time; None where it is not known.
 
     >>> train = Cost(500, 10.0, 8.0, 40_000, 600, 0, 2**30)
-    >>> train.per_thousand()["seconds"], train.per_thousand()["characters"]
+    >>> train.per_thousand().seconds, train.per_thousand().characters
     (20.0, 80000.0)
     """
 
     examples: int = 0
     seconds: float = 0.0
     model_seconds: float = 0.0
-    characters: int = 0
-    model_calls: int = 0
-    remembered: int = 0
+    characters: float = 0
+    model_calls: float = 0
+    remembered: float = 0
     peak_bytes: int | None = None
 
     def __add__(self, other: Cost) -> Cost:
@@ -52,28 +54,31 @@ class Cost:
         )
 
     def beside(self, other: Cost) -> Cost:
-        """Add the cost of other work on the same examples: what doing both costs."""
-        both = self + other
-        return Cost(
-            max(self.examples, other.examples),
-            both.seconds,
-            both.model_seconds,
-            both.characters,
-            both.model_calls,
-            both.remembered,
-            both.peak_bytes,
-        )
+        """Return what 1,000 examples of the one and 1,000 of the other cost together, done one after the other.
 
-    def per_thousand(self) -> dict[str, float]:
-        """Return seconds, model_seconds, characters, model_calls and remembered for 1,000 examples; {} without any."""
-        if not self.examples:
-            return {}
-        names = ("seconds", "model_seconds", "characters", "model_calls", "remembered")
-        return {name: 1000 * getattr(self, name) / self.examples for name in names}
+        >>> Cost(500, seconds=10.0).beside(Cost(100, seconds=1.0))
+        Cost(examples=1000, seconds=30.0, model_seconds=0.0, characters=0.0, model_calls=0.0, remembered=0.0,
+             peak_bytes=None)
+        """
+        return replace(self.per_thousand() + other.per_thousand(), examples=1000)
+
+    def per_thousand(self) -> Cost:
+        """Return what 1,000 examples cost at this rate; nothing of nothing."""
+        scale = 1000 / self.examples if self.examples else 0.0
+        return Cost(
+            1000 if self.examples else 0,
+            self.seconds * scale,
+            self.model_seconds * scale,
+            self.characters * scale,
+            self.model_calls * scale,
+            self.remembered * scale,
+            self.peak_bytes,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the examples, what 1,000 of them cost (rounded to two decimals), and the peak of memory in bytes."""
-        rates = {name: round(value, 2) for name, value in self.per_thousand().items()}
+        rate = self.per_thousand()
+        rates = {name: round(getattr(rate, name), 2) for name in _RATES}
         return {"examples": self.examples, "per_thousand": rates, "peak_bytes": self.peak_bytes}
 
 
