@@ -118,3 +118,30 @@ def save_datasets(parquet: Path, folder: Path) -> None:
 
 def _first_line(error: BaseException) -> str:
     return str(error).strip().split("\n", 1)[0] or type(error).__name__
+
+
+def pair_features(source: str, target: str) -> Any:
+    """Return the ``datasets.Features`` of translation pairs: ``{"id", "field", "translation": {source, target}}``.
+
+    Args:
+        source, target: language tags, as in ``{"en": "Hello", "de": "Hallo"}``.
+    """
+    from datasets import Features, Translation, Value
+
+    return Features(
+        {"id": Value("string"), "field": Value("string"), "translation": Translation(languages=[source, target])}
+    )
+
+
+def first_row(folder: Path, config: str, split: str, cache: str) -> dict[str, Any] | None:
+    """Return the first row of one config and split of a folder laid out like a hub repository; None if it has no row.
+
+    Args:
+        folder: with a README.md that names its configs.
+        config, split: which.
+        cache: folder for what ``datasets`` keeps.
+    """
+    from datasets import load_dataset
+
+    rows = load_dataset(str(folder), config, split=split, streaming=True, cache_dir=cache)
+    return next(iter(rows), None)

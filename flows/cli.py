@@ -15,6 +15,7 @@ from spanferry.data.errors import BuildError, ConfigError, SpanferryError
 from spanferry.flows.compare_command import compare_command
 from spanferry.flows.memory_command import memory
 from spanferry.flows.models_command import models
+from spanferry.flows.predict_command import predict_command
 from spanferry.flows.publish_command import publish_command
 from spanferry.flows.score_command import score_command
 
@@ -115,9 +116,9 @@ def schema() -> None:
     """Print the JSON schema of a build's settings, for editors that complete and check YAML by one."""
     import json
 
-    from spanferry.flows.config import BuildConfig
+    from spanferry.flows.config import json_schema
 
-    print(json.dumps(BuildConfig.model_json_schema(), indent=2, ensure_ascii=False))
+    print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
 
 
 @app.command()
@@ -126,11 +127,16 @@ def init(
     path: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="File to write, or -; TASK.yaml if absent.")
     ] = None,
+    *,
+    direction: Annotated[
+        str,
+        typer.Option(metavar="translate-train|translate-test", help="Carry labelled data, or predict by way of it."),
+    ] = "translate-train",
 ) -> None:
     """Write a commented CONFIG.yaml for a task, to start from."""
     from spanferry.flows.template import template
 
-    text = template(task)
+    text = template(task, direction)
     if path == Path("-"):
         print(text, end="")
         return
@@ -145,6 +151,7 @@ def init(
     print(f"wrote {path}. Edit it, then: spanferry plan {path}; spanferry build {path}")
 
 
+app.command("predict")(predict_command)
 app.command("score")(score_command)
 app.command("publish")(publish_command)
 app.command("compare")(compare_command)

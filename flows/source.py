@@ -7,7 +7,7 @@ a build is under way cannot be mixed into it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import islice
@@ -241,10 +241,8 @@ def _staged(folder: BuildFolder, origin: Origin, key: str) -> Split | None:
         if sidecar is None or sidecar.checksum != checksum:
             return None
         shards.append(SourceShard(path, rows, checksum))
-    spans = None if facts["spans"] is None else tuple(facts["spans"])
-    schema = Schema(spans, {column: tuple(labels) for column, labels in facts["labels"].items()})
     rows = sum(shard.rows for shard in shards)
-    return Split(origin.split, name, tuple(shards), rows, facts["rejected"], schema, bool(facts["tokens"]))
+    return Split(origin.split, name, tuple(shards), rows, facts["rejected"], schema_of(facts), bool(facts["tokens"]))
 
 
 def _remove_from(folder: BuildFolder, name: str, index: int) -> None:
@@ -276,15 +274,26 @@ def content_fingerprint(path: str, revision: str | None) -> str | None:
 
 
 def merged_schema(splits: Sequence[Split]) -> Schema:
+    """Return the labels of all splits together, see `merge_schemas`."""
+    return merge_schemas([split.schema for split in splits])
+
+
+def merge_schemas(schemas: Sequence[Schema]) -> Schema:
     """Return the labels of all splits together, in order of appearance, so that every file numbers them alike.
 
     A label column that one split leaves open (numbers, free text) is open.
     """
-    spans = dict.fromkeys(label for split in splits for label in split.schema.spans or ())
-    columns = [set(split.schema.labels) for split in splits]
+    spans = dict.fromkeys(label for schema in schemas for label in schema.spans or ())
+    columns = [set(schema.labels) for schema in schemas]
     shared: Any = set.intersection(*columns) if columns else set()
     labels = {
-        column: tuple(dict.fromkeys(label for split in splits for label in split.schema.labels[column]))
+        column: tuple(dict.fromkeys(label for schema in schemas for label in schema.labels[column]))
         for column in sorted(shared)
     }
     return Schema(tuple(spans) or None, labels)
+
+
+def schema_of(manifest: Mapping[str, Any]) -> Schema:
+    """Return the labels that a split's manifest notes."""
+    spans = None if manifest["spans"] is None else tuple(manifest["spans"])
+    return Schema(spans, {column: tuple(labels) for column, labels in manifest["labels"].items()})

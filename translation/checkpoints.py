@@ -89,6 +89,22 @@ def find_checkpoint(model: str | Path, *, revision: str | None = None, allow_pic
     return _checkpoint(str(model), folder, folder.name, allow_pickle)
 
 
+def find_card(model: str | Path, *, revision: str | None = None) -> Path | None:
+    """Return the file that describes a model (README.md), of a hub model fetched; None where there is none to be had.
+
+    >>> find_card("bundled").name
+    'README.md'
+    """
+    folder = BUNDLED if str(model) == "bundled" else Path(model).expanduser()
+    if not folder.is_dir():
+        try:
+            folder = _download(str(model), revision, ["README.md"])
+        except ModelError:
+            return None  # not a hub id, or not to be reached: nothing but the card is lost
+    card = folder / "README.md"
+    return card if card.is_file() else None
+
+
 def _download(model: str, revision: str | None, patterns: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

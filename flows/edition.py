@@ -1,0 +1,217 @@
+"""What of a build is published: a folder with exactly the files of the repository, made beside the build.
+
+The folder is what the hub would hold, so that it can be looked at and loaded before anything is sent. Parquet files
+are links to those of the build, and take no room. Two more configs can be asked for: the source rows, and translation
+pairs. Paths of the machine that built it are taken out of `config.yaml` and `report.json`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import yaml
+
+from spanferry.data.errors import BuildError, ConfigError
+from spanferry.data.parquet import read_parquet, write_parquet
+from spanferry.data.tasks import get_task
+from spanferry.flows.folder import BuildFolder
+from spanferry.flows.outcomes import unpack
+from spanferry.flows.shards import file_digest, read_records, write_json, writing_text
+from spanferry.flows.source import merge_schemas, schema_of
+
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Edition:
+    """A build as it would be published.
+
+    Attributes:
+        root: its folder.
+        configs: config -> split -> rows.
+        license: of the data, as the card says it.
+    """
+
+    root: Path
+    configs: Mapping[str, Mapping[str, int]]
+    license: str
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """Path in the repository -> local file, sorted."""
+        found = sorted(path for path in self.root.rglob("*") if path.is_file())
+        return {path.relative_to(self.root).as_posix(): path for path in found}
+
+
+def make_edition(
+    build: str | Path, *, source: bool = False, pairs: bool = False, license_: str | None = None
+) -> Edition:
+    """Make the folder that would be published from a finished build.
+
+    Args:
+        build: the build's folder.
+        source: add the rows that were translated, as a config of their own.
+        pairs: add translation pairs, a config for each language: ``{"id", "field", "translation": {"en", "de"}}``.
+        license_: of the data, where the build's configuration does not say it.
+
+    Raises:
+        BuildError: there is no finished build, or its files are not those that it wrote.
+        ConfigError: what was asked for is not in the build.
+    """
+    folder = BuildFolder(Path(build))
+    report = _finished(folder)
+    staged = folder.state / "publish"
+    shutil.rmtree(staged, ignore_errors=True)
+    configs: dict[str, dict[str, int]] = {}
+    for name, entry in report["languages"].items():
+        configs[name] = {split: counts["kept"] for split, counts in entry["splits"].items()}
+        for split in entry["splits"]:
+            for path in _checked(folder, name, split):
+                _link(path, staged / path.relative_to(folder.root))
+    extra: list[Config] = []
+    if source:
+        name, rows = _write_source(folder, report, staged)
+        configs[name] = rows
+        extra.append(_config(name, rows))
+    if pairs:
+        for name, rows in _write_pairs(report, staged):
+            configs[name] = rows
+            extra.append(_config(name, rows))
+    head, body = split_card(folder.card.read_text(encoding="utf-8"))
+    if license_ is not None:
+        head["license"] = license_
+    head["configs"] = [*head["configs"], *extra]
+    with writing_text(staged / "README.md") as stream:
+        stream.write(f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n{body}")
+    write_json(staged / "report.json", without_places(report))
+    with writing_text(staged / "config.yaml") as stream:
+        settings = yaml.safe_load((folder.root / "config.yaml").read_text(encoding="utf-8"))
+        yaml.safe_dump(without_places(settings), stream, sort_keys=False, allow_unicode=True)
+    return Edition(staged, configs, str(head["license"]))
+
+
+def split_card(text: str) -> tuple[dict[str, Any], str]:
+    """Return a card's YAML, and what follows it.
+
+    >>> split_card("---\\nlicense: mit\\n---\\n\\n# Title\\n")
+    ({'license': 'mit'}, '\\n# Title\\n')
+    """
+    _, head, body = text.split("---\n", 2)
+    return yaml.safe_load(head), body
+
+
+def without_places(value: Any) -> Any:
+    """Return plain data in which every absolute path is its last part alone: where files lay is nobody's business.
+
+    >>> without_places({"source": {"path": "/home/me/secret/train.jsonl"}, "targets": ["de"]})
+    {'source': {'path': 'train.jsonl'}, 'targets': ['de']}
+    """
+    if isinstance(value, Mapping):
+        return {key: without_places(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [without_places(each) for each in value]
+    if isinstance(value, str) and (PurePath(value).is_absolute() or value.startswith("~/")):
+        return PurePath(value).name
+    return value
+
+
+def _finished(folder: BuildFolder) -> dict[str, Any]:
+    report = folder.read_json(folder.report)
+    if report is None or not folder.card.is_file():
+        raise BuildError(f"{folder.root}: no finished build is there; run `spanferry build` first")
+    if report["missing"]:
+        raise BuildError(
+            f"{folder.root}: {', '.join(report['missing'])} not finished; run the build again, or take them out of its "
+            "targets"
+        )
+    return report
+
+
+def _checked(folder: BuildFolder, language: str, split: str) -> Iterator[Path]:
+    """Yield the files of one language and split, if they are what the build wrote."""
+    facts = folder.read_json(folder.state / "dataset" / language / f"{split}.json")
+    if facts is None:
+        raise BuildError(f"{folder.root}: the checksums of {language}/{split} are gone; run the build again")
+    for name, checksum in facts["files"].items():
+        path = folder.root / name
+        if not path.is_file() or file_digest(path) != checksum:
+            raise BuildError(f"{path}: is not what the build wrote; run the build again, it writes the file anew")
+        yield path
+
+
+def _link(path: Path, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # no links between file systems, or none at all
+        os.link(path, place)
+        return
+    shutil.copyfile(path, place)
+
+
+def _config(name: str, splits: Mapping[str, int]) -> Config:
+    files = [{"split": split, "path": f"data/{name}/{split}-*.parquet"} for split in splits]
+    return {"config_name": name, "data_files": files}
+
+
+def _write_source(folder: BuildFolder, report: Mapping[str, Any], staged: Path) -> tuple[str, dict[str, int]]:
+    """Write the source rows of a translate-train build; return the config's name and its rows."""
+    if report["direction"] != "translate-train":
+        raise ConfigError("--source: the rows of a translate-test build are in the dataset already")
+    name, task = report["source"]["language"], get_task(report["task"])
+    splits = report["source"]["splits"]
+    marks = {split: folder.read_json(folder.source_split(split)) for split in splits}
+    if any(mark is None for mark in marks.values()):
+        raise BuildError(f"{folder.root}: the source as it was read is gone; run the build again")
+    schema = merge_schemas([schema_of(mark) for mark in marks.values() if mark is not None])
+    features = task.features(schema, tokens=any(mark["tokens"] for mark in marks.values() if mark is not None))
+    for split, mark in marks.items():
+        assert mark is not None  # seen above
+        shards = [folder.source(split, index) for index in range(len(mark["shards"]))]
+        rows = (task.to_row(unpack(record)) for shard in shards for record in read_records(shard))
+        place = staged / "data" / name / f"{split}-00000-of-00001.parquet"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_parquet(rows, place, features)
+    return name, {split: facts["rows"] for split, facts in splits.items()}
+
+
+def _write_pairs(report: Mapping[str, Any], staged: Path) -> Iterator[tuple[str, dict[str, int]]]:
+    """Write the translation pairs of every language; yield each config's name and its rows."""
+    from spanferry.data.hf import pair_features
+
+    if report["direction"] != "translate-train":
+        raise ConfigError("--pairs: a translate-test build has both texts in its rows already")
+    source, fields = report["source"]["language"], get_task(report["task"]).fields
+    for target, entry in report["languages"].items():
+        name, rows = f"{source}-{target}", {}
+        for split in entry["splits"]:
+            files = sorted((staged / "data" / target).glob(f"{split}-*.parquet"))
+            pairs = (
+                {
+                    "id": row["id"],
+                    "field": field,
+                    "translation": {source: row[f"source_{field}"], target: row[field]},
+                }
+                for file in files
+                for row in (json_row.row for json_row in read_parquet(file))
+                for field in fields
+            )
+            place = staged / "data" / name / f"{split}-00000-of-00001.parquet"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_parquet(pairs, place, pair_features(source, target))
+            rows[split] = entry["splits"][split]["kept"] * len(fields)
+        yield name, rows
+
+
+def describe(edition: Edition) -> list[str]:
+    """Return what is in an edition as lines: each file and its size, each config and its rows."""
+    files = edition.files
+    width = max(map(len, files))
+    lines = [f"{path:{width}}  {file.stat().st_size:>14,} bytes" for path, file in files.items()]
+    for name, splits in edition.configs.items():
+        lines.append(f"config {name}: " + ", ".join(f"{split} {rows:,} rows" for split, rows in splits.items()))
+    return lines
