@@ -190,9 +190,9 @@ def merge(encoder: nn.Module, matrices: dict[str, torch.Tensor]) -> None:
     """
     for name in sorted(name.removesuffix(".up") for name in matrices if name.endswith(".up")):
         try:
-            weight = encoder.get_submodule(name).weight
+            weight: Any = encoder.get_submodule(name).weight
             with torch.no_grad():
-                weight += (matrices[f"{name}.up"] @ matrices[f"{name}.down"]).to(weight)  # type: ignore[operator]
+                weight += (matrices[f"{name}.up"] @ matrices[f"{name}.down"]).to(weight)
         except (AttributeError, KeyError, RuntimeError) as error:
             raise ModelError(f"the adapter's update of {name} does not fit the encoder: {error}") from error
 

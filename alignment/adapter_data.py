@@ -124,7 +124,7 @@ def word_links(pair: SentencePair, source: TokenizedText, target: TokenizedText)
     >>> word_links(pair, tokens(pair.source), tokens(pair.target))
     [(0, 0), (1, 1), (2, 2)]
     """
-    found = set()
+    found: set[tuple[int, int]] = set()
     for one, other in pair.links:
         left, right = _inside(source, one), _inside(target, other)
         if pair.source[slice(*one)] == pair.target[slice(*other)]:
