@@ -130,7 +130,7 @@ def init(
     *,
     direction: Annotated[
         str,
-        typer.Option(metavar="translate-train|translate-test", help="Carry labelled data, or predict by way of it."),
+        typer.Option(metavar="translate-train|translate-test", help="What kind of build."),
     ] = "translate-train",
 ) -> None:
     """Write a commented CONFIG.yaml for a task, to start from."""

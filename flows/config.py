@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator, model_validator
 
 from spanferry.alignment.registry import DEFAULT_ALIGNER
 from spanferry.data.errors import ConfigError, SpanferryError, did_you_mean
@@ -254,6 +254,13 @@ def _validate(raw: RawConfig) -> AnyConfig:
             f"{raw.where(['direction'])}: unknown direction {direction!r}; {did_you_mean(str(direction), models)}"
         )
     return validate(models[direction], raw)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a configuration of either direction."""
+    from spanferry.flows.predict_config import TranslateTestConfig
+
+    return TypeAdapter(BuildConfig | TranslateTestConfig).json_schema()
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> AnyConfig:

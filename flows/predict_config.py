@@ -19,7 +19,16 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from spanferry.data.errors import did_you_mean
-from spanferry.flows.config import How, ReadingSettings, Settings, SourceSettings, What, known, known_language
+from spanferry.flows.config import (
+    How,
+    ProjectionSettings,
+    ReadingSettings,
+    Settings,
+    SourceSettings,
+    What,
+    known,
+    known_language,
+)
 from spanferry.translation.languages import get_language
 
 PLACE = "{language}"
@@ -110,6 +119,14 @@ class PredictorSettings(Settings):
         return self
 
 
+class TestProjectionSettings(ProjectionSettings):
+    """How predicted spans are carried back."""
+
+    __test__ = False  # no test of pytest's
+
+    on_lost: Literal["keep"] = Field("keep", description="every row of test data stays, whatever it lost")
+
+
 class _TestSides(Settings):
     direction: Literal["translate-test"] = Field(
         description="translate-test: text is translated for a model of one language, and its predictions carried back"
@@ -139,14 +156,14 @@ class TranslateTestConfig(How, _TestSides, What):
     ('tests/es.conll', ('es', 'en'))
     """
 
+    projection: TestProjectionSettings = Field(default_factory=TestProjectionSettings)
+
     @model_validator(mode="after")
     def _consistent(self) -> TranslateTestConfig:
         pivot = get_language(self.pivot)
         for name in self.datasets:
             if get_language(name).flores == pivot.flores:
                 raise ValueError(f"source.languages: {name!r} is the pivot, whose text needs no translation; remove it")
-        if "on_lost" in self.projection.model_fields_set and self.projection.on_lost != "keep":
-            raise ValueError("projection.on_lost: found 'drop_example', but every row of test data stays; remove it")
         for name, settings in self.filters.items():
             if (settings or {}).get("on_fail") == "drop_example":
                 raise ValueError(

@@ -9,17 +9,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from spanferry.alignment.registry import DEFAULT_ALIGNER
-from spanferry.flows.config import BuildConfig, parse_config
+from spanferry.flows.config import parse_config
 
 # What a first build of each shape can start from: a sample that is shipped where there is one.
 _SOURCES = {"ner": "sample:entities.en.jsonl", "slots": "sample:slots.en.jsonl"}
 
 
-def template(task: str) -> str:
+def template(task: str, direction: str = "translate-train") -> str:
     """Return YAML for a build of ``task``: what must be set is set, everything else stands commented with its default.
 
     Raises:
-        ConfigError: no such task.
+        ConfigError: no such task or direction.
 
     >>> print(template("ner"))  # doctest: +ELLIPSIS
     # A build of spanferry. Try `spanferry plan FILE` first, then `spanferry build FILE`.
@@ -28,17 +28,28 @@ def template(task: str) -> str:
     task: ner
     ...
     """
-    values = {
-        "task": task,
+    sides: dict[str, Any] = {
         "source": {"path": _SOURCES.get(task, "train.jsonl"), "language": "en"},
         "targets": ["de", "es"],
+    }
+    if direction != "translate-train":
+        path = _SOURCES.get(task, "test.en.jsonl").replace(".en.", ".{language}.")
+        sides = {
+            "direction": direction,
+            "source": {"path": path, "languages": ["de", "es"]},
+            "pivot": "en",
+            "predictor": {"name": "transformers", "model": "path/of/a/model"},
+        }
+    values = {
+        "task": task,
+        **sides,
         "translation": {"model": "bundled", "beam_size": 4},
         "projection": {"method": "alignment", "aligner": DEFAULT_ALIGNER},
-        "output": f"out/{task}",
+        "output": f"out/{task}" if direction == "translate-train" else f"out/{task}-predicted",
     }
-    parse_config(values)
+    model = type(parse_config(values))
     head = "# A build of spanferry. Try `spanferry plan FILE` first, then `spanferry build FILE`.\n"
-    return "\n".join([head, *_lines(BuildConfig, values, "")]) + "\n"
+    return "\n".join([head, *_lines(model, values, "")]) + "\n"
 
 
 def _lines(model: type[BaseModel], values: dict[str, Any], indent: str) -> Iterator[str]:
@@ -59,6 +70,7 @@ def _lines(model: type[BaseModel], values: dict[str, Any], indent: str) -> Itera
             yield f"{indent}{off}{name}: {_yaml(value)}{comment}"
         if not indent:
             yield ""
+    yield from (f"{indent}{name}: {_yaml(value)}" for name, value in values.items() if name not in model.model_fields)
 
 
 def _model(annotation: Any) -> type[BaseModel] | None:

@@ -109,6 +109,24 @@ def text_key(example: Example) -> str:
     return content_id(example.fields, {})
 
 
+def prediction_row(task: Task, example: Example, prediction: Prediction) -> dict[str, Any]:
+    """Return the row of a file of predictions: what `FilePredictor` reads.
+
+    >>> from spanferry.data.example import Span
+    >>> from spanferry.data.tasks import get_task
+    >>> example, found = Example("1", {"text": "Zoë"}), Prediction((Span(0, 3, "PER"),), (0.9,))
+    >>> prediction_row(get_task("ner"), example, found)
+    {'id': '1', 'text': 'Zoë', 'spans': [{'start': 0, 'end': 3, 'label': 'PER'}], 'scores': [0.9]}
+    """
+    found = Example(example.id, example.fields, prediction.spans, prediction.labels)
+    row = task.to_row(found)
+    if task.spans_in and None not in prediction.scores:
+        row["scores"] = list(prediction.scores)
+    for score in prediction.label_scores.values():
+        row["label_score"] = score
+    return row
+
+
 def _scores(row: Example, given: Any, path: Path, expected: int | None = None) -> list[float]:
     wanted = len(row.spans) if expected is None else expected
     good = isinstance(given, Sequence) and len(given) == wanted
