@@ -110,8 +110,10 @@ def _decode(value: Any) -> Any:
     return value
 
 
-def outcome(carried: Carried, translations: Mapping[str, Translation]) -> Outcome:
-    """Return what became of one example, given its translations by field.
+def outcome(
+    carried: Carried, translations: Mapping[str, Translation], marks: Mapping[str, int] | None = None
+) -> Outcome:
+    """Return what became of one example, given its translations by field, and what its marks told if it had any.
 
     Scores are rounded to four digits: the last digits of a float depend on which sentences shared a batch.
     """
@@ -142,6 +144,7 @@ def outcome(carried: Carried, translations: Mapping[str, Translation]) -> Outcom
         ],
         "verdicts": [asdict(verdict) for verdict in carried.verdicts],
         "flags": list(carried.flags),
+        **({} if marks is None else {"marks": dict(marks)}),
     }
 
 
@@ -166,16 +169,18 @@ def count(outcomes: Iterable[Outcome]) -> Counts:
     A span with a place, in an example that was dropped, is lost with it: reason ``example_dropped``. An example may be
     dropped for several reasons, and each is counted, so ``dropped_by_reason`` may add up to more than ``dropped``.
     ``methods`` and ``confidence`` count spans with a place: by what decided (the steps of a cascade), and by how sure.
+    ``marks`` counts sentences, where labels are carried by marks, see `spanferry.flows.marked.Marks`.
     """
     total: Counter[str] = Counter(dict.fromkeys(("rows", "kept", "dropped", "spans", "carried", "lost"), 0))
     dropped, lost, flags = Counter[str](), Counter[str](), Counter[str]()
-    methods, confidence = Counter[str](), Counter[str]()
+    methods, confidence, marks = Counter[str](), Counter[str](), Counter[str]()
     labels: dict[str, Counter[str]] = {}
     for each in outcomes:
         total["rows"] += 1
         total["dropped" if each["reasons"] else "kept"] += 1
         dropped.update(each["reasons"])
         flags.update(each["flags"])
+        marks.update(each.get("marks", {}))
         for projection in each["projections"]:
             reason = lost_because(each, projection)
             total["spans"] += 1
@@ -197,6 +202,7 @@ def count(outcomes: Iterable[Outcome]) -> Counts:
         "methods": dict(sorted(methods.items())),
         "confidence": dict(sorted(confidence.items())),
         "labels": {label: dict(numbers) for label, numbers in sorted(labels.items())},
+        **({"marks": dict(sorted(marks.items()))} if marks else {}),
     }
 
 

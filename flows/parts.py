@@ -163,7 +163,24 @@ def _projector(config: AnyConfig, translator: Translator) -> Projector:
     )
     dial = {"calibration": chosen.calibration, "min_confidence": chosen.min_confidence}
     given = {name: value for name, value in dial.items() if value is not None}
+    if chosen.method == "markers":
+        given |= _marking(config, translator)
     return load_projector(chosen.method, aligners, **{**chosen.settings, **given})
+
+
+def _marking(config: AnyConfig, translator: Translator) -> dict[str, Any]:
+    """Return what translates marked text: the model that translates the data.
+
+    Raises:
+        ConfigError: the settings ask for what cannot be.
+    """
+    settings = config.projection.settings
+    if isinstance(config, BuildConfig):
+        if "model" in settings:
+            raise ConfigError("projection.settings.model: a build marks with translation.model; remove this setting")
+    elif settings.get("text") == "marked":
+        raise ConfigError("projection.settings.text: marked is for translate-train; test data keeps its own text")
+    return {} if "model" in settings else {"model": translator}
 
 
 def _aligner_defaults(config: AnyConfig, translator: Translator, aligner: str) -> dict[str, Any]:

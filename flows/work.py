@@ -13,6 +13,7 @@ from pathlib import Path
 from spanferry.data.example import Example
 from spanferry.flows.config import AnyConfig
 from spanferry.flows.jobs import Direction, Job
+from spanferry.flows.marked import Marks, markers_of, translate_with_marks
 from spanferry.flows.outcomes import Outcome, count, outcome, unpack
 from spanferry.flows.parts import Parts, load_parts
 from spanferry.flows.predict_work import predict_and_carry
@@ -26,10 +27,14 @@ from spanferry.translation.remembering import TranslationStats
 
 @dataclass(frozen=True)
 class Translated:
-    """Examples with their translations: (index of the example, field) -> translation."""
+    """Examples with their translations: (index of the example, field) -> translation.
+
+    ``marks`` is what the marks told, where labels are carried by marks.
+    """
 
     examples: list[Example]
     translations: dict[tuple[int, str], Translation]
+    marks: Marks | None = None
 
 
 def read_shard(job: Job) -> list[Example]:
@@ -50,6 +55,9 @@ def translate_examples(
     A text that several examples share (the context of many questions) is cut in one way for all of them, so that they
     share its translation too.
     """
+    if parts.predictor is None and markers_of(parts.projector) is not None:
+        with_marks, marks = translate_with_marks(examples, parts, direction, progress=progress, stats=stats)
+        return Translated(list(examples), with_marks, marks)
     places = [(index, field) for index, example in enumerate(examples) for field in example.fields]
     together: dict[str, set[tuple[int, int]]] = {}
     # What is to be predicted on is translated as if it had no labels.
@@ -78,17 +86,23 @@ def carry_examples(translated: Translated, parts: Parts, direction: Direction) -
     """
     if parts.predictor is not None:
         return predict_and_carry(translated, parts, direction)
+    marks = translated.marks
     carried = carry(
         translated.examples,
         translated.translations,
-        parts.projector,
+        parts.projector if marks is None else marks.projector,
         source=direction.source,
         target=direction.target,
         filters=parts.filters,
         on_lost=parts.on_lost,
+        placed=None if marks is None else marks.placed,
     )
     return [
-        outcome(each, {field: translated.translations[index, field] for field in each.source.fields})
+        outcome(
+            each,
+            {field: translated.translations[index, field] for field in each.source.fields},
+            marks=None if marks is None else marks.counts[index],
+        )
         for index, each in enumerate(carried)
     ]
 

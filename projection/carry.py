@@ -61,6 +61,7 @@ def carry(
     on_lost: OnLost = "drop_example",
     target_tokens: bool | None = None,
     given_tokens: Sequence[Mapping[str, Tokens]] | None = None,
+    placed: Mapping[tuple[int, str], tuple[tuple[int, int] | None, ...]] | None = None,
 ) -> list[Carried]:
     """Carry each example across its translations; one `Carried` an example, in the same order.
 
@@ -76,6 +77,8 @@ def carry(
         target_tokens: give target examples tokens of their own; None does so where the source example has tokens.
         given_tokens: an example, field -> (start, end) of each token of its target text, for target texts that bring
             their own (the user's data in translate-test): the projector then uses them, and target examples keep them.
+        placed: (index of the example, field) -> where the marks of each of its spans came out, for texts that were
+            translated with marks in them, see `TranslatedText.placed`.
 
     Whatever the settings, an example with a text whose translation is empty is dropped: there is nothing to keep.
 
@@ -100,6 +103,8 @@ def carry(
         _translated_texts(index, example, translations, tokens)
         for index, (example, tokens) in enumerate(zip(examples, theirs, strict=True))
     ]
+    for (index, name), places in (placed or {}).items():
+        texts[index][name] = replace(texts[index][name], placed=places)
     projected = iter(projector.project([text for row in texts for text in row.values()], source=source, target=target))
     results = [
         _assemble(

@@ -80,7 +80,7 @@ class MarkersProjector:
         aligner: Aligner | None = None,
         style: Style = "brackets",
         text: TextMode = "plain",
-        min_similarity: float = 0.6,
+        min_similarity: float = 0.7,
         snap: Snap = "auto",
         fallback: Projector | str | None = "alignment",
         fallback_settings: Mapping[str, Any] | None = None,

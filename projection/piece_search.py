@@ -37,7 +37,7 @@ class Piece(NamedTuple):
 
 
 def find_piece(
-    piece: Piece, target: str, stretch: Range, units: Sequence[Token], *, at_least: float = 0.6
+    piece: Piece, target: str, stretch: Range, units: Sequence[Token], *, at_least: float = 0.7
 ) -> list[Candidate]:
     """Return where a piece may stand in another translation, best first; the score is the similarity, 0..1.
 
