@@ -106,7 +106,7 @@ def print_summary(result: BuildResult) -> None:
         cells = [language, *(f"{total[name]:,}" for name in headers[1:])]
         table.add_row(*cells, *_time_cells(result.timings.get(language)))
     console.print(table)
-    for line in [*_losses(result.report), *_sureness(result.report)]:
+    for line in [*_losses(result.report), *_marks(result.report), *_sureness(result.report)]:
         console.print(Text(f"  {line}"), soft_wrap=True)
     for line in worth_lines(result.report):
         console.print(Text(f"  {line}"), soft_wrap=True)
@@ -144,6 +144,24 @@ def _losses(report: Mapping[str, Any]) -> list[str]:
         if parts:
             lines.append(f"{language}: " + "; ".join(parts))
     return lines
+
+
+def _marks(report: Mapping[str, Any]) -> list[str]:
+    """Say in one line a language what became of marks in the text, where labels were carried by them."""
+    lines = []
+    for language, total in _totals(report).items():
+        if marks := total.get("marks"):
+            line = f"{language}: {marks['sentences']:,} sentences were marked"
+            line += f", marks came back broken in {marks['broken']:,}{_share(marks['broken'], marks['sentences'])}"
+            if marks["compared"]:
+                line += f"; of {marks['compared']:,} others translated both ways, {marks['different']:,}"
+                line += f"{_share(marks['different'], marks['compared'])} are not as without marks"
+            lines.append(line)
+    return lines
+
+
+def _share(part: int, whole: int) -> str:
+    return f" ({part / whole:.1%})" if whole else ""
 
 
 def _sureness(report: Mapping[str, Any]) -> list[str]:

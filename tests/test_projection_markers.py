@@ -13,6 +13,7 @@ from spanferry.data.errors import ConfigError
 from spanferry.data.example import Span
 from spanferry.flows.build import build
 from spanferry.flows.config import parse_config
+from spanferry.flows.report import print_summary
 from spanferry.projection.base import Projection, Reason, TranslatedText
 from spanferry.projection.marked_translation import translate_marked
 from spanferry.projection.markers import MarkersProjector
@@ -230,7 +231,7 @@ def test_plain_and_marked_text_are_the_same_where_marks_change_nothing(
 
 
 def test_a_build_counts_broken_marks_and_flags_the_rows(
-    marked_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    marked_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     honest = FakeTranslator.translate
 
@@ -251,6 +252,8 @@ def test_a_build_counts_broken_marks_and_flags_the_rows(
     assert total["marks"]["sentences"] == total["marks"]["compared"] + total["marks"]["broken"]
     assert 0 < total["methods"]["alignment"] < total["methods"]["markers"]
     assert total["rows"] == total["kept"] + total["dropped"]
+    print_summary(result)
+    assert f"{total['marks']['sentences']} sentences were marked, marks came back broken in" in capsys.readouterr().out
 
 
 def test_a_build_refuses_a_model_of_its_own_for_marks(marked_settings: dict[str, Any]) -> None:
