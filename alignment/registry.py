@@ -17,6 +17,7 @@ ALIGNERS = LazyTable(
         "eflomal": "spanferry.alignment.statistical:EflomalAligner",
         "embeddings": "spanferry.alignment.embeddings:EmbeddingAligner",
         "fake": "spanferry.alignment.fake:FakeAligner",
+        "lexical": "spanferry.alignment.lexical:LexicalAligner",
         "mt-encoder": "spanferry.alignment.mt_encoder:MTEncoderAligner",
         "simalign": "spanferry.alignment.simalign_package:SimAlignPackageAligner",
     },

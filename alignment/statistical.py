@@ -1,19 +1,21 @@
 """Align by counting which words go together over the whole corpus: eflomal, an optional extra.
 
 eflomal (Östling and Tiedemann, "Efficient Word Alignment with Markov Chain Monte Carlo", The Prague Bulletin of
-Mathematical Linguistics 106, 2016) needs no model and no languages, but a corpus: thousands of pairs in one call.
+Mathematical Linguistics 106, 2016) needs no model and no languages, but a corpus: thousands of pairs in one call, or
+`priors` that were counted over such a corpus once (``spanferry models priors``).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from spanferry.alignment.base import Link, TokenizedText, WordAlignment
+from spanferry.alignment.priors import NULL, Priors, PriorsByLanguage
 from spanferry.alignment.symmetrize import get_symmetrization
 from spanferry.data.errors import ConfigError, DataError, ModelError
 
@@ -26,10 +28,14 @@ _DEPTHS = (1, 2, 3)
 class EflomalAligner:
     """Aligns all pairs of one call in both directions and symmetrises.
 
-    Corpus-wise: the links of a pair depend on the pairs beside it. Not deterministic: eflomal samples, and takes its
-    seed from the operating system, so two runs differ in a few links.
+    Corpus-wise: the links of a pair depend on the pairs beside it. Not deterministic: eflomal samples, its program has
+    no option for the seed and takes it from the operating system, so two runs differ in a few links; more samplers
+    make the differences fewer, and none makes them go. For links that are the same in every run take ``lexical``.
 
     Args:
+        priors: a file of `spanferry models priors` or of `eflomal-makepriors`, or a list of them, one a pair of
+            languages, in either direction; None for none.
+        samplers: chains whose counts are averaged.
         symmetrization: see `spanferry.alignment.symmetrize`.
         depth: 1 lexical model (IBM 1), 2 with word order (HMM), 3 with fertility.
         effort: multiplies eflomal's own number of iterations, which falls with the size of the corpus.
@@ -40,6 +46,7 @@ class EflomalAligner:
 
     Raises:
         ConfigError: eflomal is not installed, or a setting is out of range.
+        DataError: a file of priors cannot be read.
     """
 
     def __init__(
@@ -49,6 +56,8 @@ class EflomalAligner:
         depth: int = 3,
         effort: float = 1.0,
         null_prior: float = 0.2,
+        priors: str | Path | list[str | Path] | None = None,
+        samplers: int = 3,
     ) -> None:
         if depth not in _DEPTHS:
             raise ConfigError(f"depth {depth}, expected one of {_DEPTHS}")
@@ -56,9 +65,16 @@ class EflomalAligner:
             raise ConfigError(f"effort {effort}, expected a number above 0")
         if not 0 < null_prior < 1:
             raise ConfigError(f"null_prior {null_prior}, expected a number between 0 and 1")
+        if samplers < 1:
+            raise ConfigError(f"samplers {samplers}, expected a whole number from 1 on")
         self._symmetrize = get_symmetrization(symmetrization)
-        self._engine = _import_eflomal().Aligner(model=depth, rel_iterations=effort, null_prior=null_prior)
-        self._fingerprint = f"eflomal-{version('eflomal')}:{symmetrization}:{depth}:{effort}:{null_prior}"
+        self._engine = import_eflomal().Aligner(
+            model=depth, rel_iterations=effort, null_prior=null_prior, n_samplers=samplers
+        )
+        self._priors = PriorsByLanguage(priors)
+        self._fingerprint = f"eflomal-{version('eflomal')}:{symmetrization}:{depth}:{effort}:{null_prior}:{samplers}"
+        if self._priors.fingerprint:
+            self._fingerprint += f":{self._priors.fingerprint}"
 
     @property
     def fingerprint(self) -> str:
@@ -66,12 +82,14 @@ class EflomalAligner:
         return self._fingerprint
 
     def align(self, pairs: Sequence[Pair], *, source: str, target: str) -> list[WordAlignment]:
-        """Return one alignment a pair; the languages play no part.
+        """Return one alignment a pair; the languages choose the priors, and play no other part.
 
         Raises:
+            ConfigError: there are priors, but none for these languages.
             DataError: a text has more than 1,000 words.
             ModelError: eflomal failed.
         """
+        priors = self._priors.between(source, target)
         words = [tuple([word.lower() for word in text.words] for text in pair) for pair in pairs]
         for number, pair in enumerate(words):
             if max(map(len, pair)) > _MOST_WORDS:
@@ -82,29 +100,61 @@ class EflomalAligner:
         speaking = [number for number, pair in enumerate(words) if all(pair)]
         if not speaking:
             return [WordAlignment(()) for _ in pairs]
-        forward, backward = self._run([words[number] for number in speaking])
+        forward, backward = self._run([words[number] for number in speaking], priors)
         links: list[set[tuple[int, int]]] = [set() for _ in pairs]
         for number, there, back in zip(speaking, forward, backward, strict=True):
             links[number] = self._symmetrize(there, back)
         return _with_scores(links, words)
 
-    def _run(self, pairs: Sequence[tuple[list[str], ...]]) -> list[list[set[tuple[int, int]]]]:
+    def _run(self, pairs: Sequence[tuple[list[str], ...]], priors: Priors | None) -> list[list[set[tuple[int, int]]]]:
         """Return the links of the two directions, both as (source, target)."""
         with TemporaryDirectory(prefix="spanferry-eflomal-") as folder:
             files = [Path(folder) / name for name in ("forward", "backward")]
-            try:
-                self._engine.align(
-                    *([" ".join(pair[side]) + "\n" for pair in pairs] for side in (0, 1)),
-                    links_filename_fwd=str(files[0]),
-                    links_filename_rev=str(files[1]),
-                )
-                lines = [file.read_text(encoding="ascii").split("\n")[: len(pairs)] for file in files]
-            except (OSError, RuntimeError, ValueError) as error:
-                raise ModelError(f"eflomal failed: {error}") from error
-        return [[{_parse(link) for link in line.split()} for line in direction] for direction in lines]
+            lines = [[" ".join(pair[side]) + "\n" for pair in pairs] for side in (0, 1)]
+            run_eflomal(self._engine, *lines, *files, priors=None if priors is None else _eflomal_lines(priors))
+            found = [file.read_text(encoding="ascii").split("\n")[: len(pairs)] for file in files]
+        return [[{parse_link(link) for link in line.split()} for line in direction] for direction in found]
 
 
-def _import_eflomal() -> Any:
+def run_eflomal(
+    engine: Any,
+    source: Iterable[str],
+    target: Iterable[str],
+    forward: Path,
+    backward: Path,
+    *,
+    priors: Iterable[str] | None = None,
+) -> None:
+    """Run an `eflomal.Aligner` over lines of words, and let it write ``i-j`` links of both directions.
+
+    Raises:
+        ModelError: it failed.
+    """
+    try:
+        engine.align(
+            source,
+            target,
+            links_filename_fwd=str(forward),
+            links_filename_rev=str(backward),
+            priors_input=priors,
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelError(f"eflomal failed: {error}") from error
+    if not (forward.is_file() and backward.is_file()):
+        raise ModelError("eflomal failed: it wrote no links")
+
+
+def _eflomal_lines(priors: Priors) -> list[str]:
+    """eflomal's own priors have no NULL in them, and it has a setting of its own for how frequent it is."""
+    return [line for line in priors.lines() if f"\t{NULL}\t" not in line]
+
+
+def import_eflomal() -> Any:
+    """Return the package.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
     try:
         import eflomal
     except ImportError as error:
@@ -112,7 +162,12 @@ def _import_eflomal() -> Any:
     return eflomal
 
 
-def _parse(link: str) -> tuple[int, int]:
+def parse_link(link: str) -> tuple[int, int]:
+    """Read ``i-j``.
+
+    >>> parse_link("3-0")
+    (3, 0)
+    """
     source, _, target = link.partition("-")
     return int(source), int(target)
 

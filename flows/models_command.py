@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,32 @@ def train_aligner(recipe: RecipePath) -> None:
     from spanferry.alignment.adapter_training import train_adapter
 
     print(train_adapter(AdapterRecipe.read(recipe)))
+
+
+@models.command()
+def train_tagger(
+    data: Annotated[list[str], typer.Argument(help="Labelled files of any format; behind them the folder.")],
+    *,
+    language: Annotated[str, typer.Option(help="Language of the data.")],
+    without: Annotated[
+        list[str] | None, typer.Option(metavar="FILE", help="Leave out the examples whose ids are in this file.")
+    ] = None,
+    task: Annotated[str, typer.Option(help="Shape of the data.")] = "ner",
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the data.")] = 12,
+    seed: Annotated[int, typer.Option(help="Of the weights and the order.")] = 1,
+) -> None:
+    """Train a small tagger from nothing, a spaCy pipeline, to try translate-test with: FILE... FOLDER."""
+    from spanferry.data.errors import ConfigError
+    from spanferry.data.formats import read_examples
+    from spanferry.projection.tagger_training import train_tagger as run
+
+    *files, folder = data
+    if not files:
+        raise ConfigError("train-tagger needs labelled files, and behind them the folder to write")
+    held_out = {example.id for file in without or () for example in read_examples(file, task, labelled=False)}
+    found = [example for file in files for example in read_examples(file, task) if example.id not in held_out]
+    run(found, folder, language=language, epochs=epochs, seed=seed)
+    print(f"{folder}: learnt from {len(found):,} examples")
 
 
 @models.command()
@@ -111,6 +138,41 @@ def convert(
     from spanferry.translation.convert import ensure_converted
 
     print(ensure_converted(model, revision=revision, quantization=quantization, device=device).path)
+
+
+@models.command()
+def priors(
+    *,
+    source_language: Annotated[str, typer.Option(help="Language of the first column.")],
+    target_language: Annotated[str, typer.Option(help="Language of the second column.")],
+    data: Annotated[
+        list[Path], typer.Option(help="source TAB target TAB corpus; plain, .gz or .zst; may be repeated.")
+    ],
+    output: Annotated[Path, typer.Option(help="File to write; packed if it ends in .gz.")],
+    corpora: Annotated[str | None, typer.Option(metavar="a,b", help="Take only these corpora (third column).")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take only the first N pairs of each file.")] = None,
+    min_count: Annotated[float, typer.Option(min=0, help="Leave out pairs of words linked fewer times.")] = 1.0,
+    samplers: Annotated[int, typer.Option(min=1, help="eflomal's chains; more are steadier and slower.")] = 3,
+    effort: Annotated[float, typer.Option(min=0.01, help="Multiplies eflomal's iterations.")] = 1.0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """Count which words render each other in parallel text, for the aligners lexical and eflomal (setting `priors`)."""
+    from spanferry.alignment.priors import write_priors
+    from spanferry.alignment.priors_training import make_priors_of_files
+
+    made = make_priors_of_files(
+        data,
+        source_language,
+        target_language,
+        corpora=None if corpora is None else corpora.split(","),
+        limit=limit,
+        min_count=min_count,
+        samplers=samplers,
+        effort=effort,
+        progress=None if quiet else lambda step, count: print(f"{step}: {count:,} pairs", file=sys.stderr),
+    )
+    write_priors(made, output)
+    print(f"{output}: {len(made.words):,} pairs of words, from {made.record['pairs']:,} pairs of sentences")
 
 
 @models.command("list")

@@ -26,11 +26,12 @@ SETTINGS: dict[str, Callable[[Folders, Folders, Path], dict[str, Any]]] = {
     "eflomal": lambda encoder, translation, cache: {},
     "embeddings": lambda encoder, translation, cache: {"model": encoder("bert"), "layer": 3},
     "fake": lambda encoder, translation, cache: {"dictionary": {"the": "die", "cat": "Katze", "red": "rote"}},
+    "lexical": lambda encoder, translation, cache: {},
     "mt-encoder": lambda encoder, translation, cache: {"model": translation("nllb")},
     "simalign": lambda encoder, translation, cache: {"model": encoder("bert"), "layer": 3},
 }
 # Their links depend on the pairs that are aligned together, by statement.
-CORPUS_WISE = {"eflomal"}
+CORPUS_WISE = {"eflomal", "lexical"}
 
 
 @pytest.fixture(scope="module", params=[*sorted(ALIGNERS.builtin), "given"])
