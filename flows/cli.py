@@ -13,6 +13,7 @@ import typer
 
 from spanferry.data.errors import BuildError, ConfigError, SpanferryError
 from spanferry.flows.compare_command import compare_command
+from spanferry.flows.ensemble_command import ensemble_command
 from spanferry.flows.memory_command import memory
 from spanferry.flows.models_command import models
 from spanferry.flows.predict_command import predict_command
@@ -155,6 +156,7 @@ app.command("predict")(predict_command)
 app.command("score")(score_command)
 app.command("publish")(publish_command)
 app.command("compare")(compare_command)
+app.command("ensemble")(ensemble_command)
 app.add_typer(models)
 app.add_typer(memory)
 

@@ -6,19 +6,16 @@ that was trained on a translate-train build is made elsewhere and comes in a fil
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from spanferry.data.errors import BuildError, ConfigError, DataError
+from spanferry.data.errors import ConfigError, DataError
 from spanferry.data.example import Example
-from spanferry.data.formats import read_examples
-from spanferry.data.tasks import Task, get_task
-from spanferry.flows.cost import Cost, costs
-from spanferry.flows.folder import BuildFolder
-from spanferry.flows.outcomes import unpack
-from spanferry.flows.shards import read_records
+from spanferry.data.tasks import get_task
+from spanferry.flows.cost import Cost
+from spanferry.flows.members import Build, as_example, predicted_in, tested
 from spanferry.projection.combine import combine
 from spanferry.projection.ensemble import Ties
 from spanferry.projection.prediction import Prediction
@@ -29,19 +26,7 @@ TEST: Final = "translate-test"
 BOTH: Final = "both"
 PLACE: Final = "{language}"
 
-
-@dataclass(frozen=True)
-class Build:
-    """A finished build: its folder, its report, and what each language cost in all its runs."""
-
-    folder: BuildFolder
-    report: Mapping[str, Any]
-    costs: Mapping[str, Cost]
-
-    @property
-    def direction(self) -> str:
-        """``"translate-train"`` or ``"translate-test"``."""
-        return str(self.report["direction"])
+Tested = Sequence[tuple[Example, Prediction]]
 
 
 @dataclass(frozen=True)
@@ -73,26 +58,11 @@ class Compared:
         }
 
 
-def open_build(root: Path) -> Build:
-    """Read the report and the runs of a finished build.
-
-    Raises:
-        BuildError: there is none, or it was not finished.
-    """
-    folder = BuildFolder(root)
-    report = folder.read_json(folder.report)
-    if report is None or "direction" not in report:
-        raise BuildError(
-            f"{root}: found no report.json of a finished build; give a build's folder or its configuration"
-        )
-    return Build(folder, report, costs(folder.runs()))
-
-
 def compare_builds(builds: Sequence[Build], *, predictions: str | None = None, ties: Ties = "first") -> list[Compared]:
     """Return one line a build and language, and one for both directions together where that can be said.
 
     Args:
-        builds: finished builds; at most one of them of each direction where ``predictions`` are given.
+        builds: finished builds; exactly one of each direction where ``predictions`` are given.
         predictions: what a model trained on the translate-train build predicts on the test data of the translate-test
             build: a file of any format with the ids of the test data, with ``{language}`` in its name for several.
         ties: of the vote over spans of both, see `spanferry.projection.ensemble.vote_spans`; translate-test is first.
@@ -106,58 +76,60 @@ def compare_builds(builds: Sequence[Build], *, predictions: str | None = None, t
         raise ConfigError("no build was given: give the folders or configurations of finished builds")
     if predictions is not None:
         _check_pair(builds)
-    tested = {build.folder.root: _tested(build) for build in builds if build.direction == TEST}
     lines = []
     for build in builds:
-        own = tested.get(build.folder.root, {})
-        lines += [
-            Compared(
-                build.folder.root.name,
-                build.direction,
-                language,
-                build.costs.get(language),
-                _quality(build, own.get(language, [])),
-            )
-            for language in build.report["languages"]
-        ]
-    if predictions is None:
-        return lines
-    [test_data] = tested.values()
-    return _with_predictions(builds, lines, test_data, predictions, ties)
+        for language in build.report["languages"]:
+            line = Compared(build.folder.root.name, build.direction, language, build.costs.get(language))
+            if build.direction == TEST:
+                rows = list(tested(build, language))
+                line = replace(line, quality=_quality(build, rows))
+                if predictions is not None:
+                    path = _path_of(predictions, language, list(build.report["languages"]))
+                    train = next(build for build in builds if build.direction == TRAIN)
+                    lines += _with_predictions((train, build), line, rows, path, ties)
+                    continue
+            elif predictions is not None:
+                continue  # its line comes beside that of the test data
+            lines.append(line)
+    return lines
 
 
 def _with_predictions(
-    builds: Sequence[Build],
-    lines: Sequence[Compared],
-    tested: Mapping[str, Sequence[tuple[Example, Example]]],
-    predictions: str,
-    ties: Ties,
+    builds: tuple[Build, Build], line: Compared, rows: Tested, path: Path, ties: Ties
 ) -> list[Compared]:
-    """Add what the model trained on the translate-train build is worth, and both together."""
-    train = next(build for build in builds if build.direction == TRAIN)
-    test = next(build for build in builds if build.direction == TEST)
+    """Return the lines of one language: the model trained on the translate-train build, translate-test, and both."""
+    train, test = builds
+    gold = [example for example, _ in rows]
     task = get_task(str(test.report["task"]))
-    if PLACE not in predictions and len(tested) > 1:
-        raise ConfigError(
-            f"--predictions {predictions}: found one file for the languages {', '.join(tested)}, expected {PLACE} in "
-            "its name, one file each"
+    trained = predicted_in(path, task, gold)
+    if missing := [example.id for example, found in zip(gold, trained, strict=True) if found is None]:
+        raise DataError(
+            f"{len(missing)} of {len(gold)} test examples have no prediction (for example {missing[0]!r})",
+            path=path,
+            hint="write a row without spans where the model found none",
         )
-    quality, both = {}, []
-    for language, pairs in tested.items():
-        gold = [here for here, _ in pairs]
-        found = _read_predictions(Path(predictions.replace(PLACE, language)), task, gold)
-        quality[language] = _quality(test, list(zip(gold, found, strict=True)))
-        joined = [
-            _together(here, predicted, trained, ties) for (here, predicted), trained in zip(pairs, found, strict=True)
-        ]
-        apart = train.costs.get(language), test.costs.get(language)
-        cost = apart[0].beside(apart[1]) if apart[0] is not None and apart[1] is not None else None
-        name = f"{test.folder.root.name} + {train.folder.root.name}"
-        both.append(Compared(name, BOTH, language, cost, _quality(test, list(zip(gold, joined, strict=True)))))
-    done = [
-        replace(line, quality=quality.get(line.language, {})) if line.direction == TRAIN else line for line in lines
+    both = [
+        combine({TEST: first, TRAIN: second}, ties=ties, field=task.spans_in or "").prediction
+        for (_, first), second in zip(rows, trained, strict=True)
     ]
-    return done + both
+    cost, own = train.costs.get(line.language), line.cost
+    sum_of_both = cost.beside(own) if cost is not None and own is not None else None
+    name = train.folder.root.name
+    quality = [_quality(test, list(zip(gold, found, strict=True))) for found in (trained, both)]
+    return [
+        Compared(name, TRAIN, line.language, cost, quality[0]),
+        line,
+        Compared(f"{line.name} + {name}", BOTH, line.language, sum_of_both, quality[1]),
+    ]
+
+
+def _path_of(predictions: str, language: str, languages: Sequence[str]) -> Path:
+    if PLACE not in predictions and len(languages) > 1:
+        raise ConfigError(
+            f"--predictions {predictions}: found one file for the languages {', '.join(languages)}, expected {PLACE} "
+            "in its name, one file each"
+        )
+    return Path(predictions.replace(PLACE, language))
 
 
 def _check_pair(builds: Sequence[Build]) -> None:
@@ -172,58 +144,9 @@ def _check_pair(builds: Sequence[Build]) -> None:
         raise ConfigError(f"--predictions: found builds of the tasks {' and '.join(tasks)}, expected one and the same")
 
 
-def _tested(build: Build) -> dict[str, list[tuple[Example, Example]]]:
-    """Return, by language, the test data of a build with its own labels, and with those predicted."""
-    return {language: list(_outcomes(build, language)) for language in build.report["languages"]}
-
-
-def _outcomes(build: Build, language: str) -> Iterator[tuple[Example, Example]]:
-    shards = sorted((build.folder.state / "shards" / language).glob("*/*.jsonl"))
-    if not shards:
-        raise BuildError(
-            f"{build.folder.root}: the shards of {language} in {build.folder.state} are gone; run the build again"
-        )
-    for shard in shards:
-        for outcome in read_records(shard):
-            gold = unpack(outcome["original"])
-            yield gold, Example(gold.id, gold.fields) if outcome["target"] is None else unpack(outcome["target"])
-
-
-def _quality(build: Build, pairs: Sequence[tuple[Example, Example]]) -> dict[str, AnyEvaluation]:
+def _quality(build: Build, rows: Sequence[tuple[Example, Prediction | None]]) -> dict[str, AnyEvaluation]:
     """Compare predictions with gold, where the build has gold."""
-    if not pairs or "evaluation" not in build.report:
+    if not rows or "evaluation" not in build.report:
         return {}
     task = get_task(str(build.report["task"]))
-    return evaluate_examples(task, [gold for gold, _ in pairs], [found for _, found in pairs])
-
-
-def _read_predictions(path: Path, task: Task, gold: Sequence[Example]) -> list[Example]:
-    """Return the prediction for each gold example, by id."""
-    by_id = {example.id: example for example in read_examples(path, task)}
-    missing = [example.id for example in gold if example.id not in by_id]
-    if missing:
-        raise DataError(
-            f"{len(missing)} of {len(gold)} test examples have no prediction (for example {missing[0]!r})",
-            path=path,
-            hint="predictions go by the ids of the test data; write a row without spans where the model found none",
-        )
-    found = [by_id[example.id] for example in gold]
-    for here, there in zip(gold, found, strict=True):
-        if dict(here.fields) != dict(there.fields):
-            raise DataError(
-                f"example {here.id!r} has another text than in the test data: expected predictions on the same text",
-                path=path,
-            )
-    return found
-
-
-def _together(gold: Example, tested: Example, trained: Example, ties: Ties) -> Example:
-    """Return the ensemble of what the two predict for one example."""
-    members = {TEST: _as_prediction(tested), TRAIN: _as_prediction(trained)}
-    combined = combine(members, ties=ties)
-    labels = {column: decision.label for column, decision in combined.labels.items()}
-    return Example(gold.id, gold.fields, tuple(decision.span for decision in combined.spans), labels)
-
-
-def _as_prediction(example: Example) -> Prediction:
-    return Prediction(example.spans, (None,) * len(example.spans), example.labels)
+    return evaluate_examples(task, [gold for gold, _ in rows], [as_example(gold, found) for gold, found in rows])

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from spanferry.flows.compare import Build, Compared
+    from spanferry.flows.compare import Compared
+    from spanferry.flows.members import Build
 
 Builds = Annotated[
-    list[Path], typer.Argument(metavar="BUILD...", help="Configurations (built first, if need be) or build folders.")
+    list[Path], typer.Argument(metavar="BUILD", help="Configurations (built first, if need be) or build folders.")
 ]
 
 
@@ -52,7 +53,7 @@ def compare_command(
 
 def _open(path: Path, quiet: bool) -> Build:
     """Open a build folder; of a configuration, build what is missing first."""
-    from spanferry.flows.compare import open_build
+    from spanferry.flows.members import open_build
 
     if path.is_dir():
         return open_build(path)
@@ -69,7 +70,8 @@ def _open(path: Path, quiet: bool) -> Build:
 def table(lines: Sequence[Compared]) -> list[str]:
     """Return a comparison as lines to read on a terminal, one a build and language."""
     heads = ["", "", "", "quality", "examples", "time", "characters", "calls", "memory"]
-    rows = [heads, *(_cells(line) for line in lines)]
+    by_language = sorted(lines, key=lambda line: line.language)  # what is compared stands together
+    rows = [heads, *(_cells(line) for line in by_language)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     text = [
         "  ".join(

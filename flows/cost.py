@@ -20,7 +20,8 @@ class Cost:
 
     Attributes:
         examples: rows that were computed.
-        seconds: wall time, from the first to the last of them; loading models is not part of it.
+        seconds: wall time, from the first to the last of them. The models are loaded before; what is loaded at first
+            use (the words of a language) counts, and shows in small builds.
         model_seconds: time in the translation model, added up over shards that were translated at the same time.
         characters: length of what the models were given, in characters; what the memory knew was not given.
         model_calls: texts that a model was run on: sentences translated, and texts predicted on.

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from spanferry.alignment.base import Token
+from spanferry.alignment.tokens import tokenize
 from spanferry.data.errors import BuildError
 from spanferry.data.example import Example, Span
 from spanferry.data.tasks import get_task
@@ -21,8 +22,10 @@ from spanferry.flows.outcomes import Outcome, outcome, pack, rounded
 from spanferry.flows.parts import Parts
 from spanferry.flows.shards import write_records
 from spanferry.projection.base import TranslatedText
-from spanferry.projection.carry import carry
+from spanferry.projection.carry import Carried, carry
 from spanferry.projection.causes import gold_forth_and_back
+from spanferry.projection.distribution_data import distribution_data
+from spanferry.projection.distributions import project_by_spans
 from spanferry.projection.predict_file import text_key
 from spanferry.projection.prediction import Prediction, renamed
 from spanferry.translation.base import Segment, Translation
@@ -63,15 +66,37 @@ def predict_and_carry(translated: Translated, parts: Parts, direction: Direction
         given_tokens=[example.tokens for example in translated.examples],
     )
     trips = _round_trips(translated, parts, direction)
+    distributions = _distributions(translated, predictions, carried, parts, direction)
     return [
         _outcome(
             outcome(each, {field: backwards[index, field] for field in each.source.fields}),
             translated.examples[index],
             predictions[index],
+            distributions[index],
         )
         | {"round_trip": trips[index]}
         for index, each in enumerate(carried)
     ]
+
+
+def _distributions(
+    translated: Translated, predictions: Sequence[Prediction], carried: Sequence[Carried], parts: Parts, side: Direction
+) -> list[dict[str, Any] | None]:
+    """Return, an example, the predictor's probabilities on the words of the original: what an ensemble averages.
+
+    None where the predictor has none.
+    """
+    field = parts.task.spans_in
+    known = [index for index, prediction in enumerate(predictions) if prediction.distribution is not None]
+    found: list[dict[str, Any] | None] = [None for _ in predictions]
+    if field is not None and known:
+        words = tokenize([translated.examples[index].fields[field] for index in known], side.source)
+        for index, text in zip(known, words, strict=True):
+            distribution = predictions[index].distribution
+            assert distribution is not None
+            tokens = [(start, end) for start, end in text.tokens]
+            found[index] = distribution_data(project_by_spans(distribution, carried[index].projections, tokens))
+    return found
 
 
 def _round_trips(translated: Translated, parts: Parts, direction: Direction) -> list[list[list[Any]] | None]:
@@ -129,7 +154,9 @@ def inverted(translation: Translation) -> Translation:
     return Translation(translation.text, translation.source, segments, translation.score, translation.flags)
 
 
-def _outcome(carried: Outcome, original: Example, prediction: Prediction) -> Outcome:
+def _outcome(
+    carried: Outcome, original: Example, prediction: Prediction, distribution: dict[str, Any] | None
+) -> Outcome:
     """Add to what became of the predictions the original row and the predictor's own scores."""
     flags = list(carried["flags"])
     if any(text.strip() and not carried["source"][field].strip() for field, text in original.fields.items()):
@@ -141,5 +168,10 @@ def _outcome(carried: Outcome, original: Example, prediction: Prediction) -> Out
         "prediction": {
             "scores": [rounded(score) for score in prediction.scores],
             "label_scores": scores,
+            "label_distributions": {
+                column: {label: rounded(chance) for label, chance in chances.items()}
+                for column, chances in prediction.label_distributions.items()
+            },
+            "distribution": distribution,
         },
     }

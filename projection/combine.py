@@ -37,6 +37,18 @@ class Combined:
     spans: tuple[SpanDecision, ...]
     labels: Mapping[str, LabelDecision]
 
+    @property
+    def prediction(self) -> Prediction:
+        """The decisions as a prediction: scores are shares of the vote, or mean probabilities."""
+        return Prediction(
+            tuple(decision.span for decision in self.spans),
+            tuple(decision.score for decision in self.spans),
+            labels={column: decision.label for column, decision in self.labels.items()},
+            label_scores={
+                column: decision.score for column, decision in self.labels.items() if decision.score is not None
+            },
+        )
+
 
 def combine(
     members: Mapping[str, Prediction | None],

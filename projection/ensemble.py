@@ -206,7 +206,7 @@ def mean_labels(
         if chances is None:
             votes.append(LabelVote(name, None))
             continue
-        if not chances or min(chances.values()) < 0 or not math.isclose(sum(chances.values()), 1, abs_tol=1e-3):
+        if not chances or min(chances.values()) < 0 or not math.isclose(sum(chances.values()), 1, abs_tol=0.01):
             raise DataError(
                 f"member {name!r}: the probabilities {dict(chances)} are no distribution: expected numbers in 0..1 "
                 "with the sum 1"
@@ -216,7 +216,7 @@ def mean_labels(
         if share > 0:
             total += share
             for label in ranked:
-                totals[label] = totals.get(label, 0.0) + share * chances[label]
+                totals[label] = totals.get(label, 0.0) + share * chances[label] / sum(chances.values())
     return _decide(totals, total, tuple(votes))
 
 

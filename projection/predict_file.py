@@ -17,6 +17,7 @@ from spanferry.data.example import Example
 from spanferry.data.formats import read_examples
 from spanferry.data.signature import fingerprint
 from spanferry.data.tasks import Task, content_id
+from spanferry.projection.distribution_data import distribution_data
 from spanferry.projection.prediction import Prediction, PredictionsMissing
 
 
@@ -110,7 +111,7 @@ def text_key(example: Example) -> str:
 
 
 def prediction_row(task: Task, example: Example, prediction: Prediction) -> dict[str, Any]:
-    """Return the row of a file of predictions: what `FilePredictor` reads.
+    """Return the row of a file of predictions: what `FilePredictor` reads, and the probabilities for ensembles.
 
     >>> from spanferry.data.example import Span
     >>> from spanferry.data.tasks import get_task
@@ -124,6 +125,10 @@ def prediction_row(task: Task, example: Example, prediction: Prediction) -> dict
         row["scores"] = list(prediction.scores)
     for score in prediction.label_scores.values():
         row["label_score"] = score
+    if prediction.label_distributions:
+        row["label_distributions"] = {column: dict(each) for column, each in prediction.label_distributions.items()}
+    if prediction.distribution is not None:
+        row["distribution"] = distribution_data(prediction.distribution)
     return row
 
 

@@ -10,10 +10,12 @@ import pytest
 
 from spanferry.data.errors import BuildError, ConfigError, DataError, SpanferryError
 from spanferry.flows.build import build
-from spanferry.flows.compare import Build, Compared, compare_builds, open_build
+from spanferry.flows.compare import Compared, compare_builds
 from spanferry.flows.compare_command import table
 from spanferry.flows.config import parse_config
 from spanferry.flows.cost import Cost, costs
+from spanferry.flows.ensemble import make_ensemble
+from spanferry.flows.members import Build, open_build
 
 Row = dict[str, Any]
 
@@ -149,7 +151,7 @@ class TestMistakes:
         file = write(tmp_path / "few.jsonl", GOLD[:2])
         self.check(DataError, "1 of 3 test examples have no prediction", builds, file)
         file = write(tmp_path / "other.jsonl", [*GOLD[:2], row(3, "Nobody goes.")])
-        self.check(DataError, "example '3' has another text than in the test data", builds, file)
+        self.check(DataError, "row '3' has another text than the test data", builds, file)
 
     def test_ties(self, place: Path, builds: list[Build]) -> None:
         with pytest.raises(ConfigError, match="did you mean 'keep'"):
@@ -172,3 +174,74 @@ class TestCosts:
         assert costs([]) == costs([{"languages": {"de": {"rows": 0}}}]) == {}
         assert Cost().per_thousand() == Cost()
         assert Cost().to_json()["per_thousand"]["seconds"] == 0.0
+
+
+class TestEnsemble:
+    def test_votes_are_on_record_and_everyone_is_evaluated(self, place: Path) -> None:
+        members = [f"test={place / 'test'}", f"train={place / 'trained.de.jsonl'}"]
+        made = make_ensemble(members, ties="keep")
+        rows = list(made.rows())
+        assert [len(each["spans"]) for each in rows] == [1, 2, 1]
+        [first] = rows[0]["votes"]
+        assert [(vote["member"], vote["start"], vote["label"]) for vote in first] == [
+            ("test", 0, "PER"),
+            ("train", None, None),
+        ]
+        figures = {name: round(each["spans"].main.value, 2) for name, each in made.quality.items()}
+        assert figures == {"test": 66.67, "train": 80.0, "ensemble": 85.71}
+
+    def test_a_missing_example_does_not_vote(self, place: Path, tmp_path: Path) -> None:
+        few = write(tmp_path / "few.jsonl", [row(2, TEXTS[1], "Ada")])
+        made = make_ensemble([str(few), str(place / "trained.de.jsonl")], gold=str(place / "test.jsonl"), task="ner")
+        assert [len(each["spans"]) for each in made.rows()] == [0, 1, 0]
+        assert list(made.quality) == ["few", "trained", "ensemble"]
+
+    def test_distributions_are_averaged(self, place: Path, tmp_path: Path) -> None:
+        def predicted(chance: float) -> list[Row]:
+            chances = {"tags": ["O", "B-PER"], "tokens": [[0, 3], [4, 9]], "rows": [[1 - chance, chance], None]}
+            return [{**row(1, TEXTS[0]), "distribution": chances}]
+
+        sure, doubtful = write(tmp_path / "sure.jsonl", predicted(0.9)), write(tmp_path / "not.jsonl", predicted(0.2))
+        made = make_ensemble([str(sure), str(doubtful)], gold=str(place / "test.jsonl"), task="ner")
+        [decision] = made.combined[0].spans
+        assert (decision.span.start, decision.span.end, round(decision.score, 3)) == (0, 3, 0.55)
+
+    def test_command(
+        self, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from spanferry.flows.cli import main
+
+        arguments = [
+            "ensemble",
+            str(place / "test"),
+            str(place / "trained.de.jsonl"),
+            "-o",
+            str(tmp_path / "out.jsonl"),
+        ]
+        monkeypatch.setattr("sys.argv", ["spanferry", *arguments, "--weights", "1,2"])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert not stop.value.code
+        assert "ensemble  spans  80.00 [" in capsys.readouterr().out
+        found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+        assert [each["id"] for each in found] == ["1", "2", "3"]
+
+    def test_mistakes(self, place: Path, tmp_path: Path) -> None:
+        test, file = str(place / "test"), str(place / "trained.de.jsonl")
+        for members, settings, problem in [
+            ([test], {}, "found 1 member of an ensemble"),
+            ([test, test], {}, "expected a name that no other has"),
+            ([test, str(place / "train")], {}, "is a build of translate-train, which predicts nothing"),
+            ([test, file], {"language": "fr"}, "--language is fr; known: de"),
+            ([file, f"b={file}"], {"task": "ner"}, "the test data is not known"),
+            ([file, f"b={file}"], {"gold": file}, "found tasks: none"),
+            ([test, file], {"weights": [1.0]}, "1 weights for 2 members"),
+        ]:
+            with pytest.raises(ConfigError, match=problem):
+                make_ensemble(members, **settings)  # type: ignore[arg-type]
+        strange = write(tmp_path / "strange.jsonl", [row(7, "x")])
+        with pytest.raises(DataError, match="the ids are '7', and none is one of the test data"):
+            make_ensemble([test, str(strange)])
+        broken = write(tmp_path / "broken.jsonl", [{**row(1, TEXTS[0]), "distribution": {"tags": ["O"]}}])
+        with pytest.raises(DataError, match="row '1': a distribution is"):
+            make_ensemble([test, str(broken)])
