@@ -162,7 +162,7 @@ def _language(name: str, build: Build, language: str | None) -> str:
     known = list(build.report["languages"])
     if language is None and len(known) == 1:
         return str(known[0])
-    if language not in known:
+    if language is None or language not in known:
         raise ConfigError(f"member {name!r}: --language is {language}; {did_you_mean(str(language), known)}")
     return language
 
