@@ -11,9 +11,9 @@ Two forms, by the setting ``form``:
 
     with ``inside`` the summed link scores between span and range, ``from_span`` and ``from_range`` those of all links
     that leave either, and ``unaligned`` the words of the range without links (they cost little, so that an article or
-    a preposition inside a span does not split it). The related score of the
-    Cross-Lingual-NER project's candidate matching (NoDaLiDa 2025), 2 * links / (words of span + words of range),
-    punishes unaligned words as hard as wrong ones.
+    a preposition inside a span does not split it); a word with a weak link is unaligned for the rest, so that a chance
+    link does not stretch a span. The related score of the Cross-Lingual-NER project's candidate matching (NoDaLiDa
+    2025), 2 * links / (words of span + words of range), punishes unaligned words as hard as wrong ones.
 
 ``"min-max"``
     The span's linked target words, joined over gaps of at most ``max_gap`` words; the run with the largest share of
@@ -132,7 +132,7 @@ class AlignmentProjector:
         used = self.settings
         form = f"gap_cost={used.gap_cost}" if used.form == "candidates" else f"max_gap={used.max_gap}"
         return (
-            f"alignment/1(form={used.form},{form},identical={used.identical},snap={used.snap},"
+            f"alignment/2(form={used.form},{form},identical={used.identical},snap={used.snap},"
             f"min_score={used.min_score},aligner={self.aligner.fingerprint})"
         )
 

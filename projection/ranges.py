@@ -18,20 +18,27 @@ def link_candidates(
 ) -> list[list[Candidate]]:
     """Score every range between linked words by the F1 of its links, ``2 * inside / (from span + from range)``.
 
-    A word of the range without links counts as `gap_cost` links that lead elsewhere. Of ranges with equal scores, the
-    one nearest to the span's relative place in the text is listed first, then the shorter one.
+    A word of the range counts as `gap_cost` links that lead elsewhere as far as it is not linked: without a link in
+    full, with a link of score 0.3 for 0.7 of it. So a chance link does not stretch a range. Of ranges with equal
+    scores, the one nearest to the span's relative place in the text is listed first, then the shorter one.
 
     Source "big red house", target "casa muy roja grande"; nothing is linked to "muy", the span is "red house":
 
     >>> links = [Link(0, 3), Link(1, 2), Link(2, 0)]
     >>> [[(c.start, c.end, round(c.score, 2)) for c in link_candidates([(1, 3)], links, 3, 4, 0.1)[0]]]
     [[(0, 3, 0.98), (2, 3, 0.67), (0, 1, 0.67)]]
+
+    The last word of "los Estados miembros aplican" hangs on a weak link:
+
+    >>> links = [Link(0, 1, 0.9), Link(1, 2, 0.9), Link(1, 3, 0.05)]
+    >>> [[(c.start, c.end) for c in link_candidates([(0, 2)], links, 2, 4, 0.1)[0]][0]]
+    [(1, 3)]
     """
     weight = [0.0] * target_length
     for _, word, score in links:
         weight[word] += score
     # leaving[j]: what the target words before j weigh, so that a range weighs leaving[end] - leaving[start].
-    leaving = list(accumulate((own or gap_cost for own in weight), initial=0.0))
+    leaving = list(accumulate((own + gap_cost * max(0.0, 1.0 - own) for own in weight), initial=0.0))
     return [_scored_ranges(span, links, leaving, source_length) for span in spans]
 
 

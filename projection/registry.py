@@ -92,7 +92,7 @@ def load_projector(name: str, aligners: Aligners | None = None, /, **settings: A
         DataError: the calibration cannot be read.
 
     >>> load_projector("alignment", aligner="fake", gap_cost=0.2).fingerprint[:43]
-    'alignment/1(form=candidates,gap_cost=0.2,id'
+    'alignment/2(form=candidates,gap_cost=0.2,id'
     >>> load_projector("alignment", aligner="fake", gapcost=0.2)
     Traceback (most recent call last):
         ...

@@ -123,7 +123,8 @@ def test_cross_fitting_does_not_see_what_it_judges() -> None:
         right = chance.random() < 0.5
         traits = {f"text {number}": 1.0}
         judged += [Judged(Projection(PLACE, PLACE, "m", 0.5), right, f"text {number}", traits)] * 10
-    inside = [fit_model(judged).confidence(each.evidence) for each in judged]
+    model = fit_model(judged)
+    inside = [model.confidence(each.evidence) for each in judged]
     outside = cross_fit(judged)
 
     def brier(confidences: Sequence[float]) -> float:
@@ -154,7 +155,8 @@ def test_outcomes_that_are_all_alike_can_be_fitted(right: bool, count: int) -> N
     judged = [
         Judged(each.projection, right, each.unit, each.evidence) for each in made_up(count, lambda score: score, 5)
     ]
-    confidences = [fit_model(judged).confidence(each.evidence) for each in judged]
+    model = fit_model(judged)
+    confidences = [model.confidence(each.evidence) for each in judged]
     assert all(each >= 0.99 if right else each <= 0.01 for each in confidences)
 
 
@@ -223,7 +225,7 @@ def test_another_method_is_refused(calibration: Calibration, tmp_path: Path) -> 
     path = tmp_path / "calibration.json"
     calibration.save(path)
     with pytest.raises(
-        ConfigError, match=r"calibration\.json: .*fitted for 'alignment/1\(form=candidates.*gap_cost=0\.5"
+        ConfigError, match=r"calibration\.json: .*fitted for 'alignment/2\(form=candidates.*gap_cost=0\.5"
     ):
         load_projector("alignment", aligner=FakeAligner({}), gap_cost=0.5, calibration=str(path))
 
