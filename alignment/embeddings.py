@@ -1,8 +1,9 @@
 """Align by the similarity of contextual embeddings: SimAlign's methods and awesome-align's, batched over the corpus.
 
 With ``method`` argmax, itermax or match the links are those of the `simalign` package on the same encoder (Jalili
-Sabet et al. 2020); with softmax those of awesome-align without its fine-tuning (Dou and Neubig 2021). The encoder is
-any multilingual one of transformers with a fast tokenizer.
+Sabet et al. 2020); with softmax and entmax those of awesome-align (Dou and Neubig 2021). The encoder is any
+multilingual one of transformers with a fast tokenizer; `spanferry.alignment.presets` has the published choices of
+encoder, layer and threshold by name.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from spanferry.alignment.base import Link, TokenizedText, WordAlignment
 from spanferry.alignment.encoder import Packed, SubwordEncoder
 from spanferry.data.errors import ConfigError, did_you_mean
 
-METHODS = ("argmax", "itermax", "match", "softmax", "mutual")
+METHODS = ("argmax", "itermax", "match", "softmax", "entmax", "mutual")
+_THRESHOLDED = {"softmax": matching.softmax_probability, "entmax": matching.entmax_probability}
 UNITS = ("bpe", "word")
 # SimAlign's short names for its two models.
 ALIASES = {"bert": "google-bert/bert-base-multilingual-cased", "xlmr": "FacebookAI/xlm-roberta-base"}
@@ -34,7 +35,7 @@ class LinkSettings:
         unit: ``"bpe"`` matches subwords, and links two words when any of their subwords are; ``"word"`` matches the
             words' mean vectors.
         distortion: how much a similarity is lowered by distance from the diagonal, 0..1.
-        threshold: least probability in both directions, with ``softmax``.
+        threshold: what the probability must exceed in both directions, with ``softmax`` and ``entmax``.
         temperature: what cosines are divided by before ``mutual`` takes the softmax, above 0.
 
     Raises:
@@ -73,7 +74,7 @@ class LinkSettings:
         parts = [self.method, self.unit]
         if self.distortion:
             parts.append(f"distortion={self.distortion}")
-        if self.method == "softmax":
+        if self.method in _THRESHOLDED:
             parts.append(f"threshold={self.threshold}")
         if self.method == "mutual":
             parts.append(f"temperature={self.temperature}")
@@ -99,8 +100,8 @@ def align_by_similarity(
         chunk: pairs whose vectors are in memory together; the longest pairs meet each other.
 
     Returns:
-        One alignment a pair, in order. A score is the similarity ``(1 + cos) / 2``, or with ``softmax`` the harmonic
-        mean of the two probabilities, with ``mutual`` the geometric mean; the highest of its subwords.
+        One alignment a pair, in order. A score is the similarity ``(1 + cos) / 2``, or with ``softmax`` and ``entmax``
+        the harmonic mean of the two probabilities, with ``mutual`` the geometric mean; the highest of its subwords.
     """
     order = sorted(dict.fromkeys(pairs), key=lambda pair: sum(len(text.text) for text in pair))
     alignments: dict[Pair, WordAlignment] = {}
@@ -116,7 +117,7 @@ def align_by_similarity(
 def _prepare(side: Packed, settings: LinkSettings) -> Packed:
     if settings.unit == "word":
         side = _mean_by_word(side)
-    if settings.method != "softmax":
+    if settings.method not in _THRESHOLDED:
         side = Packed(torch.nn.functional.normalize(side.vectors, dim=1), side.words, side.starts)
     return side
 
@@ -177,8 +178,8 @@ def _padded(side: Packed, group: Any, width: int) -> torch.Tensor:
 
 def _match(dots: torch.Tensor, sizes: torch.Tensor, settings: LinkSettings) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the links of a batch of matrices and the score of every cell."""
-    if settings.method == "softmax":
-        forward, backward = matching.softmax_probability(dots, sizes)
+    if settings.method in _THRESHOLDED:
+        forward, backward = _THRESHOLDED[settings.method](dots, sizes)
         links = (forward > settings.threshold) & (backward > settings.threshold)
         return links, 2 * forward * backward / (forward + backward).clamp_min(torch.finfo(dots.dtype).tiny)
     if settings.method == "mutual":

@@ -8,13 +8,15 @@ argmax     links that are the best of their row and of their column
 itermax    argmax, then once more among what has no link yet (one-sided rests discounted by 0.9)
 match      the full one-to-one matching with the greatest total similarity
 softmax    links whose probability is above a threshold in both directions (rows and columns normalised)
+entmax     the same with 1.5-entmax in place of softmax, which gives most cells a probability of exactly 0
 mutual     the best of each row and of each column by the geometric mean of these two probabilities, symmetrised
 =========  ==========================================================================================================
 
 References: the first three are SimAlign's (Jalili Sabet, Dufter, Yvon and Schütze, "SimAlign: High Quality Word
 Alignments without Parallel Training Data using Static and Contextualized Embeddings", Findings of EMNLP 2020,
-section 2, algorithm 1 for itermax); the last is awesome-align's (Dou and Neubig, EACL 2021, section 2.1) and
-TransAlign's. `mutual` is our own: dividing by what a row and a column have elsewhere takes away the advantage of
+section 2, algorithm 1 for itermax); softmax and entmax are awesome-align's (Dou and Neubig, EACL 2021, section 2.1),
+softmax TransAlign's too; entmax itself is that of Peters, Niculae and Martins, "Sparse Sequence-to-Sequence Models",
+ACL 2019. `mutual` is our own: dividing by what a row and a column have elsewhere takes away the advantage of
 words that are a little like everything, which the raw similarities of a small model suffer from. Ties go to the first
 index.
 """
@@ -100,6 +102,43 @@ def softmax_probability(similarity: torch.Tensor, sizes: torch.Tensor) -> tuple[
     outside = ~valid(sizes, similarity.shape)
     logits = similarity.masked_fill(outside, torch.finfo(similarity.dtype).min)
     return logits.softmax(2).masked_fill(outside, 0.0), logits.softmax(1).masked_fill(outside, 0.0)
+
+
+def entmax(logits: torch.Tensor, dim: int) -> torch.Tensor:
+    """Return the 1.5-entmax of ``logits`` along ``dim``: like softmax, but what is far behind the best gets 0.
+
+    With z = logits / 2 it is max(z - t, 0)^2, and t is what makes these sum to 1 (Peters et al. 2019).
+    Given that the k highest z are those above t, t follows from their mean and their sum of squares about it: so all k
+    are tried at once, on the sorted z, and the last k whose own z lies above its t is the one.
+
+    >>> [round(value, 4) for value in entmax(torch.tensor([2.0, 2.0, -9.0]), 0).tolist()]
+    [0.5, 0.5, 0.0]
+    >>> [round(value, 4) for value in entmax(torch.tensor([1.0, 0.0]), 0).tolist()]
+    [0.8307, 0.1693]
+    """
+    # t lies at most 1 below the highest z, so that whatever is lower still may as well be 1 below: no overflow.
+    z = ((logits - logits.amax(dim, keepdim=True)) / 2).clamp_min(-1.0)
+    ranked = z.sort(dim, descending=True).values
+    shape = [1] * z.dim()
+    shape[dim] = -1
+    count = torch.arange(1, z.shape[dim] + 1, device=z.device, dtype=z.dtype).view(shape)
+    mean = ranked.cumsum(dim) / count
+    spread = ranked.square().cumsum(dim) - count * mean.square()
+    bounds = mean - ((1 - spread) / count).clamp_min(0.0).sqrt()
+    last = (bounds <= ranked).sum(dim, keepdim=True).clamp_min(1) - 1
+    return (z - bounds.gather(dim, last)).clamp_min(0.0).square()
+
+
+def entmax_probability(similarity: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`softmax_probability` with 1.5-entmax.
+
+    >>> forward, backward = entmax_probability(torch.tensor([[[9.0, 0.0], [0.0, 9.0]]]), torch.tensor([[2, 2]]))
+    >>> forward[0].tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    outside = ~valid(sizes, similarity.shape)
+    logits = similarity.masked_fill(outside, torch.finfo(similarity.dtype).min / 4)
+    return entmax(logits, 2).masked_fill(outside, 0.0), entmax(logits, 1).masked_fill(outside, 0.0)
 
 
 def mutual(similarity: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,7 +13,9 @@ ALIGNERS = LazyTable(
     kind="aligner",
     group="spanferry.aligners",
     builtin={
+        "accalign": "spanferry.alignment.presets:accalign",
         "attention": "spanferry.alignment.attention:AttentionAligner",
+        "awesome": "spanferry.alignment.presets:awesome",
         "eflomal": "spanferry.alignment.statistical:EflomalAligner",
         "embeddings": "spanferry.alignment.embeddings:EmbeddingAligner",
         "fake": "spanferry.alignment.fake:FakeAligner",

@@ -20,9 +20,11 @@ from spanferry.translation.ct2 import load_ctranslate2
 Folders = Callable[[str], Path]
 # Name -> the settings that make it run here, given the folders of small encoders and translation models, and a cache.
 SETTINGS: dict[str, Callable[[Folders, Folders, Path], dict[str, Any]]] = {
+    "accalign": lambda encoder, translation, cache: {"model": encoder("bert"), "layer": 3},
     "attention": lambda encoder, translation, cache: {
         "model": load_ctranslate2(translation("nllb"), device="cpu", quantization="float32", cache_dir=cache)
     },
+    "awesome": lambda encoder, translation, cache: {"model": encoder("bert"), "layer": 3, "method": "entmax"},
     "eflomal": lambda encoder, translation, cache: {},
     "embeddings": lambda encoder, translation, cache: {"model": encoder("bert"), "layer": 3},
     "fake": lambda encoder, translation, cache: {"dictionary": {"the": "die", "cat": "Katze", "red": "rote"}},
