@@ -16,6 +16,10 @@ Every range of target words up to a length limit is a candidate. Three ways to s
     The phrase score times the square root of the sentence's share. Only the candidates with the highest shares
     (``top``) are scored as phrases, so that it is also several times faster than ``"none"``.
 
+A model knows little of names. With ``surface`` (default), a range that reads the same as the span, or nearly so, has
+what `match` gives for it as evidence of its own beside ``"none"`` and ``"mixture"``: with s that score and m the
+model's, its score is ``1 - (1 - s) * (1 - m)``, and that of the other ranges of the span ``(1 - s) * m``.
+
 Which candidates go together is decided for all spans of a text at once: ranges overlap only where their spans
 did, mentions of the same words go one to one, and of equal candidates the one at the span's relative place wins
 (`selection`).
@@ -25,7 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -35,6 +39,7 @@ from spanferry.data.example import Span
 from spanferry.projection.base import Projection, Reason, TranslatedText
 from spanferry.projection.links import is_mark
 from spanferry.projection.marker_choice import UNSPACED_SCRIPTS
+from spanferry.projection.match import MatchProjector
 from spanferry.projection.selection import Candidate, select
 from spanferry.projection.snap import trim_punctuation
 from spanferry.projection.stretches import source_tokens, stretch_of, target_tokens
@@ -65,6 +70,7 @@ class CandidateSettings:
         directions: ``"back"``: P(span | candidate); ``"both"``: the mean with P(candidate | span).
         normalize: divide by the score of a phrase as its own translation; the model must be able to write a language
             that it reads.
+        surface: count what reads the same, see the module; not for ``"sentence"``.
         top: mixture only: how many candidates of a span are scored as phrases, >= 1.
         max_ratio, max_extra: a candidate has at most ``max_ratio * n + max_extra`` words for a span of n words, n
             counted in target words where a text has more of them than its source; > 0 and >= 0.
@@ -77,6 +83,7 @@ class CandidateSettings:
     context: Context = "mixture"
     directions: Directions = "back"
     normalize: bool = False
+    surface: bool = True
     top: int = 40
     max_ratio: float = 2.0
     max_extra: int = 3
@@ -97,7 +104,9 @@ class CandidateSettings:
 
     def __str__(self) -> str:
         """The settings that play a part, as they stand in a fingerprint."""
-        phrases = f",directions={self.directions},normalize={self.normalize}" if self.context != "sentence" else ""
+        phrases = f",directions={self.directions},normalize={self.normalize},surface={self.surface}"
+        if self.context == "sentence":
+            phrases = ""
         top = f",top={self.top}" if self.context == "mixture" else ""
         limits = f"max_ratio={self.max_ratio:g},max_extra={self.max_extra},min_score={self.min_score:g}"
         return f"context={self.context}{phrases}{top},{limits}"
@@ -114,6 +123,7 @@ class _Task:
         offset: where that begins in the target.
         words: the stretch's words, offsets into `rendering`.
         ranges: the candidates.
+        surface: what the candidates that read the same as the span, or nearly so, score by that alone.
         middle: the span's relative place in its stretch, 0..1.
     """
 
@@ -123,6 +133,7 @@ class _Task:
     offset: int
     words: tuple[Token, ...]
     ranges: tuple[Range, ...]
+    surface: Mapping[Range, float]
     middle: float
 
     def text_of(self, place: Range) -> str:
@@ -145,7 +156,7 @@ class CandidatesProjector:
 
     Args:
         model: a folder, a hub id or ``"bundled"``, or any `PhraseScorer`.
-        context, directions, normalize, top, max_ratio, max_extra, min_score: see `CandidateSettings`.
+        context, directions, normalize, surface, top, max_ratio, max_extra, min_score: see `CandidateSettings`.
         settings: what `load_ctranslate2` takes; not for a `PhraseScorer`.
 
     Raises:
@@ -167,15 +178,17 @@ class CandidatesProjector:
         context: Context = "mixture",
         directions: Directions = "back",
         normalize: bool = False,
+        surface: bool = True,
         top: int = 40,
         max_ratio: float = 2.0,
         max_extra: int = 3,
         min_score: float = 0.0,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        self.settings = CandidateSettings(context, directions, normalize, top, max_ratio, max_extra, min_score)
+        self.settings = CandidateSettings(context, directions, normalize, surface, top, max_ratio, max_extra, min_score)
         loads = isinstance(model, (str, Path))
         self.scorer = CTranslate2PhraseScorer(model, **(settings or {})) if loads else model
+        self._match = MatchProjector()
 
     @property
     def fingerprint(self) -> str:
@@ -200,6 +213,12 @@ class CandidatesProjector:
         sides = zip(texts, source_tokens(texts, source), target_tokens(texts, target), strict=True)
         gap = "" if get_language(source).script in UNSPACED_SCRIPTS else " "
         rows = [[self._task(span, text, here, there, gap) for span in text.spans] for text, here, there in sides]
+        if self.settings.surface and self.settings.context != "sentence":
+            found = self._match.find(texts, source=source, target=target)
+            rows = [
+                [_with_surface(task, places or ()) for task, places in zip(row, places_of_row, strict=True)]
+                for row, places_of_row in zip(rows, found, strict=True)
+            ]
         return self._short_enough(rows, source, target)
 
     def _task(
@@ -221,7 +240,7 @@ class CandidatesProjector:
             return _Nothing(Reason.NO_CANDIDATE, "nothing to choose from: the translation has no words")
         rest = gap.join(filter(None, (text.source[begin : span.start].strip(), text.source[span.end : stop].strip())))
         middle = (span.start + span.end - 2 * begin) / (2 * (stop - begin))
-        return _Task(phrase, rest, rendering, first, words, ranges, middle)
+        return _Task(phrase, rest, rendering, first, words, ranges, {}, middle)
 
     def _short_enough(
         self, rows: list[list[_Task | _Nothing]], source: str, target: str
@@ -253,10 +272,10 @@ class CandidatesProjector:
         if context == "sentence":
             return {id(task): {place: shares[id(task)].share(*place) for place in task.ranges} for task in tasks}
         if context == "mixture":
-            for number, ranges in tried.items():
-                nats = shares[number].nats
-                ranges.sort(key=lambda place: -nats(*place))
-                del ranges[top:]
+            for task in tasks:
+                nats = shares[id(task)].nats
+                ranges = sorted(task.ranges, key=lambda place: -nats(*place))
+                tried[id(task)] = list(dict.fromkeys([*ranges[:top], *task.surface]))
         pairs = {id(task): [(task.phrase, task.text_of(place)) for place in tried[id(task)]] for task in tasks}
         phrases = phrase_scores(
             (pair for row in pairs.values() for pair in row),
@@ -270,10 +289,13 @@ class CandidatesProjector:
             number: {place: phrases[pair] for place, pair in zip(tried[number], pairs[number], strict=True)}
             for number in tried
         }
-        if context == "mixture":
-            for number, row in scores.items():
+        for task in tasks:
+            row = scores[id(task)]
+            if context == "mixture":
                 for place in row:
-                    row[place] *= math.sqrt(shares[number].share(*place))
+                    row[place] *= math.sqrt(shares[id(task)].share(*place))
+            if task.surface:
+                scores[id(task)] = _with_evidence(row, task.surface)
         return scores
 
     def _shares(self, tasks: Sequence[_Task], source: str, target: str) -> dict[int, Belonging]:
@@ -318,6 +340,30 @@ class CandidatesProjector:
         if text.target_tokens is None:
             start, end = trim_punctuation(text.target, start, end, like=task.phrase)
         return Projection(span, Span(start, end, span.label, span.field), _METHOD, score)
+
+
+def _with_evidence(scores: Mapping[Range, float], surface: Mapping[Range, float]) -> dict[Range, float]:
+    """Join the model's scores with what reads alike, taking both as probabilities.
+
+    A range that reads alike with s is right if either says so; the others only if what reads alike is wrong.
+
+    >>> _with_evidence({(0, 1): 0.5, (0, 2): 0.9}, {(0, 1): 0.8})
+    {(0, 1): 0.9, (0, 2): 0.18}
+    """
+    wrong = 1 - max(surface.values())
+    return {
+        place: round(1 - (1 - surface[place]) * (1 - min(1.0, score)) if place in surface else wrong * score, 9)
+        for place, score in scores.items()
+    }
+
+
+def _with_surface(task: _Task | _Nothing, places: Sequence[Candidate]) -> _Task | _Nothing:
+    """Note which candidates `match` finds too."""
+    if isinstance(task, _Nothing) or not places:
+        return task
+    known = {(place.start - task.offset, place.end - task.offset): place.score for place in places}
+    offsets = {place: (task.words[place[0]].start, task.words[place[1] - 1].end) for place in task.ranges}
+    return replace(task, surface={place: known[its] for place, its in offsets.items() if its in known})
 
 
 def _ranges(text: str, words: Sequence[Token], longest: int, *, like: str) -> Iterator[Range]:

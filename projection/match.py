@@ -125,12 +125,24 @@ class MatchProjector:
 
     def project(self, texts: Sequence[TranslatedText], *, source: str, target: str) -> list[tuple[Projection, ...]]:
         """Return, a text, exactly one `Projection` a span, in the order of ``text.spans``."""
-        rows = zip(texts, source_tokens(texts, source), target_tokens(texts, target), strict=True)
-        return [self._project(text, here, there) if text.spans else () for text, here, there in rows]
+        found = self.find(texts, source=source, target=target)
+        return [self._project(text, options) for text, options in zip(texts, found, strict=True)]
 
-    def _project(self, text: TranslatedText, here: Sequence[Token], there: Sequence[Token]) -> tuple[Projection, ...]:
+    def find(self, texts: Sequence[TranslatedText], *, source: str, target: str) -> list[list[list[Candidate] | None]]:
+        """Return the places of every span, offsets into the target, best first, each span on its own.
+
+        None for a span whose part of the text was not translated.
+        """
+        rows = zip(texts, source_tokens(texts, source), target_tokens(texts, target), strict=True)
+        return [self._find(text, here, there) if text.spans else [] for text, here, there in rows]
+
+    def _find(
+        self, text: TranslatedText, here: Sequence[Token], there: Sequence[Token]
+    ) -> list[list[Candidate] | None]:
         sides = _Side.of(text.source, here), _Side.of(text.target, there)
-        options = [self._options(span, text, *sides) for span in text.spans]
+        return [self._options(span, text, *sides) for span in text.spans]
+
+    def _project(self, text: TranslatedText, options: Sequence[list[Candidate] | None]) -> tuple[Projection, ...]:
         candidates = [each or [] for each in options]
         chosen = select([(span.start, span.end) for span in text.spans], candidates).chosen
         projections = []
