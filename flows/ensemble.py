@@ -139,6 +139,8 @@ def _named(members: Sequence[str]) -> dict[str, Path]:
         name = name if equals else place.name.removesuffix("".join(place.suffixes))
         if not name or name in found or name == ENSEMBLE:
             raise ConfigError(f"member {member!r}: expected a name that no other has; write NAME={place}")
+        if not place.exists():
+            raise ConfigError(f"member {name!r}: found nothing at {place}, expected a build's folder or a file")
         found[name] = place
     if len(found) < 2:
         raise ConfigError(f"found {len(found)} member of an ensemble, expected two or more")

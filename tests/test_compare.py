@@ -232,6 +232,7 @@ class TestEnsemble:
             ([test], {}, "found 1 member of an ensemble"),
             ([test, test], {}, "expected a name that no other has"),
             ([test, str(place / "train")], {}, "is a build of translate-train, which predicts nothing"),
+            ([test, "gone.jsonl"], {}, "member 'gone': found nothing at gone.jsonl"),
             ([test, file], {"language": "fr"}, "--language is fr; known: de"),
             ([file, f"b={file}"], {"task": "ner"}, "the test data is not known"),
             ([file, f"b={file}"], {"gold": file}, "found tasks: none"),
