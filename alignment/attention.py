@@ -93,14 +93,32 @@ class AttentionAligner:
         backward = forced_attention(
             self._translator, turned, source=target, target=source, batch_tokens=self._batch_tokens
         )
-        return [self._join(there, back.T) for there, back in zip(forward, backward, strict=True)]
+        return [
+            join_directions(there, back.T, method=self._method, threshold=self._threshold)
+            for there, back in zip(forward, backward, strict=True)
+        ]
 
-    def _join(self, forward: Matrix, backward: Matrix) -> WordAlignment:
-        mean = np.sqrt(forward * backward)
-        if self._method == "threshold":
-            return _links(_cells(mean > self._threshold), mean)
-        symmetrize = get_symmetrization(self._method)
-        return _links(symmetrize(_turn(_best(mean.T, self._threshold)), _best(mean, self._threshold)), mean)
+
+def join_directions(
+    forward: Matrix, backward: Matrix, *, method: str = "grow-diag-final-and", threshold: float = 0.0
+) -> WordAlignment:
+    """Link words by the probabilities of both directions, each (source words, target words).
+
+    Args:
+        forward: P(source word | target word); columns sum to 1 at most.
+        backward: P(target word | source word); rows do.
+        method: ``"threshold"`` or a name of `spanferry.alignment.symmetrize`; see `AttentionAligner`.
+        threshold: least geometric mean of a link.
+
+    >>> there = np.array([[0.9, 0.2], [0.1, 0.8]], dtype=np.float32)
+    >>> [link[:2] for link in join_directions(there, there).links]
+    [(0, 0), (1, 1)]
+    """
+    mean = np.sqrt(forward * backward)
+    if method == "threshold":
+        return _links(_cells(mean > threshold), mean)
+    symmetrize = get_symmetrization(method)
+    return _links(symmetrize(_turn(_best(mean.T, threshold)), _best(mean, threshold)), mean)
 
 
 def forced_attention(

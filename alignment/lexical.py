@@ -194,10 +194,12 @@ def _jumps(counted: Any) -> Array:
     """(2 x 400 + 1,) weights of jumps: as counted, and a little for every jump, less the farther it is."""
     distances = np.arange(-_MOST_WORDS, _MOST_WORDS + 1)
     total = sum(counted.values())
-    weights = 1e-3 * np.exp(-np.abs(distances - 1) / 10) + 1e-5
-    if not total:
-        return np.exp(-np.abs(distances - 1.0) / 3) + weights
-    return np.array([counted.get(distance, 0) / total for distance in distances.tolist()]) + weights
+    weights: Array = 1e-3 * np.exp(-np.abs(distances - 1) / 10) + 1e-5
+    if total:
+        weights += np.array([counted.get(distance, 0) / total for distance in distances.tolist()])
+    else:
+        weights += np.exp(-np.abs(distances - 1) / 3)
+    return weights
 
 
 def _added(known: Counts, cells: Cells, read: Sequence[Posteriors]) -> Counts:

@@ -110,8 +110,8 @@ class EflomalAligner:
         """Return the links of the two directions, both as (source, target)."""
         with TemporaryDirectory(prefix="spanferry-eflomal-") as folder:
             files = [Path(folder) / name for name in ("forward", "backward")]
-            lines = [[" ".join(pair[side]) + "\n" for pair in pairs] for side in (0, 1)]
-            run_eflomal(self._engine, *lines, *files, priors=None if priors is None else _eflomal_lines(priors))
+            left, right = ([" ".join(pair[side]) + "\n" for pair in pairs] for side in (0, 1))
+            run_eflomal(self._engine, left, right, *files, priors=None if priors is None else _eflomal_lines(priors))
             found = [file.read_text(encoding="ascii").split("\n")[: len(pairs)] for file in files]
         return [[{parse_link(link) for link in line.split()} for line in direction] for direction in found]
 
