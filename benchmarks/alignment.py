@@ -3,8 +3,8 @@
     python benchmarks/alignment.py --eval SETS [--priors FOLDER] [--aligners lexical,eflomal,mt-encoder,attention]
 
 Sets: en-fr and ro-en of the NAACL 2003 and ACL 2005 shared tasks (as awesome-align ships them), XL-WA's test sets en-es
-and en-it. ``--priors`` is a folder of files called ``en-XX.gz``, made by `spanferry models priors`: rows with priors are
-run for the languages that have a file. Models that are not here, or do not speak a language, leave a dash.
+and en-it. ``--priors`` is a folder of files called ``en-XX.gz``, made by `spanferry models priors`: rows with priors
+are run for the languages that have a file. Models that are not here, or do not speak a language, leave a dash.
 ``--set NAME.SETTING=VALUE`` gives an aligner a setting: ``--set awesome.model=FOLDER``.
 
 eflomal and `lexical` read each set as a whole; eflomal samples, so that its figures differ a little from run to run.
