@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +27,10 @@ from spanferry.translation.corpus import (
     words,
 )
 from spanferry.translation.families import ModelTokenizer
+from spanferry.translation.flat_rows import FlatRows, RowWriter
 from spanferry.translation.training_data import same_languages
 
-_COLUMNS = ("source", "source_words", "target", "target_words", "links")
+_COLUMNS = {"source": 1, "source_words": 2, "target": 1, "target_words": 2, "links": 2}
 
 
 def load_pairs(recipe: AdapterRecipe) -> list[list[SentencePair]]:
@@ -152,8 +152,7 @@ def prepare(
         LanguageError: the model does not read a language.
     """
     split = MTSplitter(tokenizer)
-    flat = {name: array("i") for name in _COLUMNS}
-    ends = {name: array("q") for name in _COLUMNS}
+    written = RowWriter(_COLUMNS)
     counts = {"pairs": 0, "too_long": 0, "tokens": 0}
     for group in same_languages(pairs, chunk):
         languages = tokenizer.check_pair(group[0].source_language, group[0].target_language, model="the model")
@@ -165,24 +164,19 @@ def prepare(
             if max(map(len, rows)) > max_tokens:
                 counts["too_long"] += 1
                 continue
-            for name, side, part, row in zip(("source", "target"), sides, parts, rows, strict=True):
-                flat[name].extend(row)
-                for subword, word in zip(part.subwords, part.words, strict=True):
-                    flat[f"{name}_words"].extend((subword + len(side.before), word))
-            for link in word_links(pair, texts[0][number], texts[1][number]):
-                flat["links"].extend(link)
-            for name in _COLUMNS:
-                ends[name].append(len(flat[name]))
+            row: dict[str, Iterable[Any]] = {"links": word_links(pair, texts[0][number], texts[1][number])}
+            for name, side, part, ids in zip(("source", "target"), sides, parts, rows, strict=True):
+                row[name] = ids
+                places = [subword + len(side.before) for subword in part.subwords]
+                row[f"{name}_words"] = zip(places, part.words, strict=True)
+            written.add(row)
             counts["pairs"] += 1
             counts["tokens"] += sum(map(len, rows))
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in _COLUMNS:
-        np.save(folder / f"{name}.npy", np.asarray(flat[name], dtype=np.int32))
-        np.save(folder / f"{name}_ends.npy", np.asarray(ends[name], dtype=np.int64))
+    written.save(folder)
     return counts
 
 
-class AlignedPairs(torch.utils.data.Dataset[dict[str, Any]]):
+class AlignedPairs(FlatRows):
     """What `prepare` wrote, mapped into memory.
 
     Item i has `source`, `target` (ids), `source_words`, `target_words` (rows: place of a subword, its word) and
@@ -190,24 +184,7 @@ class AlignedPairs(torch.utils.data.Dataset[dict[str, Any]]):
     """
 
     def __init__(self, folder: Path) -> None:
-        self._values = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _COLUMNS}
-        self._ends = {name: np.load(folder / f"{name}_ends.npy") for name in _COLUMNS}
-
-    def __len__(self) -> int:
-        return len(self._ends["source"])
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        item = {}
-        for name, ends in self._ends.items():
-            values = self._values[name][int(ends[index - 1]) if index else 0 : int(ends[index])]
-            item[name] = values if name in ("source", "target") else values.reshape(-1, 2)
-        return item
-
-    def lengths(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Tokens of the longer side of every pair, special tokens included."""
-        source, target = (np.diff(self._ends[name], prepend=0) for name in ("source", "target"))
-        longer: np.ndarray[Any, np.dtype[np.int64]] = np.maximum(source, target)
-        return longer
+        super().__init__(folder, _COLUMNS)
 
 
 class CollatePairs:

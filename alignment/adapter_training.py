@@ -56,7 +56,7 @@ def train_adapter(recipe: AdapterRecipe) -> Path:
         train_dataset=dataset,
         data_collator=CollatePairs(encoder.config.pad_token_id),
         batches=TokenBatches(
-            dataset.lengths(),
+            dataset.lengths("source", "target"),
             batch_tokens=settings.batch_tokens,
             steps=settings.max_steps * settings.accumulate,
             seed=recipe.seed,

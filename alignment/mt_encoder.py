@@ -14,6 +14,7 @@ Two settings matter:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,16 +73,17 @@ class MTEncoderAligner:
                 f"{model}: a converted CTranslate2 model, whose encoder cannot be read on its own. Give 'mt-encoder' "
                 "the checkpoint that it was made from (its setting `model`), or take the aligner 'attention'"
             )
-        self._tokenizer = load_tokenizer(checkpoint.folder)
-        self._name = str(model)
         encoder = load_encoder(checkpoint.folder)
-        identity = checksum(checkpoint)[:16]
+        identity, taught = checksum(checkpoint)[:16], frozenset[str]()
         if (folder := _adapter_folder(adapter, model)) is not None:
             record, matrices = load_adapter(folder)
             require_base(record, checkpoint, folder)
             merge(encoder, matrices)
             identity += f"+{adapter_checksum(folder)[:16]}"
+            taught = frozenset(record.languages)
             layer = record.layer if layer is None else layer
+        self._name = str(model)
+        self._tokenizer = _within(load_tokenizer(checkpoint.folder), encoder.config, taught)
         self._fingerprint = f"mt-encoder:{identity}:layer={layer}:{self._settings.fingerprint}"
         self._encoder = SubwordEncoder(
             encoder.to(device),
@@ -101,7 +103,7 @@ class MTEncoderAligner:
         """Return one alignment a pair.
 
         Raises:
-            LanguageError: the model does not read ``source`` or ``target``.
+            LanguageError: neither the model nor its adapter was taught ``source`` or ``target``.
         """
         self._tokenizer.check_pair(source, target, model=self._name)
         return align_by_similarity(pairs, self._encoder, self._settings, source=source, target=target)
@@ -137,6 +139,14 @@ def _adapter_folder(adapter: str | Path | None, model: str | Path) -> Path | Non
     if adapter is None:
         return None
     return BUNDLED_ADAPTER if str(adapter) == "bundled" else Path(adapter).expanduser()
+
+
+def _within(tokenizer: ModelTokenizer, config: Any, taught: frozenset[str]) -> ModelTokenizer:
+    """Limit a tokenizer to the languages that `config.json` says were trained, and to those that an adapter taught."""
+    trained = (getattr(config, "spanferry", None) or {}).get("languages")
+    if not trained:
+        return tokenizer
+    return replace(tokenizer, sources=taught.union(trained), targets=taught.union(trained))
 
 
 def load_encoder(folder: Path) -> Any:

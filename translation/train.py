@@ -62,7 +62,7 @@ def train(recipe: TrainRecipe) -> Path:
             with_links=recipe.guided_alignment.weight > 0,
         ),
         batches=TokenBatches(
-            dataset.lengths(),
+            dataset.lengths("source", "target"),
             batch_tokens=settings.batch_tokens,
             steps=settings.max_steps * settings.accumulate,
             seed=recipe.seed,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import random
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ import torch
 
 from spanferry.translation.corpus import Range, SentencePair
 from spanferry.translation.families import ModelTokenizer
+from spanferry.translation.flat_rows import FlatRows, RowWriter
 
-_COLUMNS = ("source", "target", "links")
+_COLUMNS = {"source": 1, "target": 1, "links": 2}
 IGNORED_LABEL = -100
 
 
@@ -49,8 +49,7 @@ def prepare(
         LanguageError: the tokenizer has no such language.
     """
     ids = {token: number for number, token in reversed(list(enumerate(tokenizer.subwords.vocabulary)))}
-    flat = {name: array("i") for name in _COLUMNS}
-    ends = {name: array("q") for name in _COLUMNS}
+    rows = RowWriter(_COLUMNS)
     counts = {"pairs": 0, "too_long": 0, "source_tokens": 0, "target_tokens": 0}
     for group in same_languages(pairs, chunk):
         source_language, target_language = tokenizer.check_pair(
@@ -69,17 +68,16 @@ def prepare(
             if with_links:
                 positions = subword_links(pair.links, offsets, target_offsets)
                 links = [(i + len(before), j + len(prefix)) for i, j in positions]
-            flat["source"].extend(ids[token] for token in whole_source)
-            flat["target"].extend(ids[token] for token in whole_target)
-            flat["links"].extend(itertools.chain.from_iterable(links))
-            for name in _COLUMNS:
-                ends[name].append(len(flat[name]))
+            rows.add(
+                {
+                    "source": (ids[token] for token in whole_source),
+                    "target": (ids[token] for token in whole_target),
+                    "links": links,
+                }
+            )
             counts["pairs"] += 1
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in _COLUMNS:
-        np.save(folder / f"{name}.npy", np.asarray(flat[name], dtype=np.int32))
-        np.save(folder / f"{name}_ends.npy", np.asarray(ends[name], dtype=np.int64))
-    counts["source_tokens"], counts["target_tokens"] = len(flat["source"]), len(flat["target"])
+    rows.save(folder)
+    counts["source_tokens"], counts["target_tokens"] = rows.size("source"), rows.size("target")
     return counts
 
 
@@ -117,29 +115,11 @@ def _overlap(one: Range, other: Range) -> bool:
     return max(one[0], other[0]) < min(one[1], other[1])
 
 
-class PreparedPairs(torch.utils.data.Dataset[dict[str, Any]]):
+class PreparedPairs(FlatRows):
     """What :func:`prepare` wrote, mapped into memory: item i is `source`, `target` (ids) and `links` (L x 2)."""
 
     def __init__(self, folder: Path) -> None:
-        self._values = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _COLUMNS}
-        self._ends = {name: np.load(folder / f"{name}_ends.npy") for name in _COLUMNS}
-
-    def __len__(self) -> int:
-        return len(self._ends["source"])
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        item = {}
-        for name in _COLUMNS:
-            ends = self._ends[name]
-            item[name] = self._values[name][int(ends[index - 1]) if index else 0 : int(ends[index])]
-        item["links"] = item["links"].reshape(-1, 2)
-        return item
-
-    def lengths(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Tokens of the longer side of every pair, special tokens included."""
-        source, target = (np.diff(self._ends[name], prepend=0) for name in ("source", "target"))
-        longer: np.ndarray[Any, np.dtype[np.int64]] = np.maximum(source, target)
-        return longer
+        super().__init__(folder, _COLUMNS)
 
 
 class TokenBatches(torch.utils.data.Sampler[list[int]]):
