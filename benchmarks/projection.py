@@ -15,7 +15,8 @@ SETS has the folders europarl-ner, absa, xsid, xquad and inline-markup. The opin
 links of two aligners: sets whose name ends in theirs are for methods by alignment without ``@``, need no model, and
 are always scored whole.
 
-Speed is in source sentences (texts) per CPU-second of the projection, loading excluded.
+Speed is in source sentences (texts) per CPU-second of the projection, loading excluded. ``--failures FOLDER`` writes
+what went wrong instead, to be read: for each set and method a file of the sentences whose spans are not gold's.
 """
 
 from __future__ import annotations
@@ -31,12 +32,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from spanferry.alignment.base import Token
 from spanferry.alignment.registry import DEFAULT_ALIGNER
 from spanferry.data.errors import SpanferryError
 from spanferry.data.example import Example, Span
 from spanferry.data.formats import read_examples, replacing, write_examples
-from spanferry.projection.registry import projector_settings
+from spanferry.projection.base import TranslatedText
+from spanferry.projection.registry import Aligners, load_projector, projector_settings
 from spanferry.projection.score import score_files
+from spanferry.translation.languages import get_language
 
 Pairs = Iterable[tuple[Example, Example]]
 
@@ -216,6 +220,37 @@ def score_cell(files: Files, method: Method) -> dict[str, Any]:
     return result.to_json() | {"sentences_per_cpu_second": round(speed, 2)}
 
 
+def write_failures(files: Files, method: Method, path: Path) -> None:
+    """Write each sentence whose projected spans differ from gold, with both."""
+    from_to = get_language("en").flores, get_language(files.language).flores
+    sides = [list(read_examples(paths[0], files.task)) for paths in (files.sources, files.targets)]
+    pairs = list(zip(*sides, strict=True))
+    projector = load_projector(
+        method.name, Aligners(method.aligner or DEFAULT_ALIGNER, method.aligner_settings), **method.settings
+    )
+    found = projector.project([as_text(*pair) for pair in pairs], source=from_to[0], target=from_to[1])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as out:
+        for number, ((here, there), projections) in enumerate(zip(pairs, found, strict=True)):
+            wrong = [each for each in projections if each.target not in there.spans]
+            missed = set(there.spans) - {each.target for each in projections}
+            if not wrong and not missed:
+                continue
+            out.write(f"#{number}\n  {here.fields['text']}\n  {there.fields['text']}\n")
+            for each in wrong:
+                place = f"[{there.text_of(each.target)}]" if each.target else each.reason
+                out.write(f"    {each.source.label} [{here.text_of(each.source)}] -> {place}\n")
+            out.writelines(f"    gold: {span.label} [{there.text_of(span)}]\n" for span in sorted(missed))
+
+
+def as_text(source: Example, target: Example) -> TranslatedText:
+    tokens = (
+        tuple(Token(*offsets) for offsets in example.tokens["text"]) if example.tokens else None
+        for example in (source, target)
+    )
+    return TranslatedText(source.fields["text"], target.fields["text"], source.spans, (), *tokens)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("methods", nargs="*", metavar="METHOD")
@@ -228,6 +263,7 @@ def main() -> None:
     parser.add_argument(
         "--details", action="store_true", help="print precision, recall, partial F1, rate and speed too"
     )
+    parser.add_argument("--failures", type=Path, metavar="FOLDER", help="write failures here, and fill no cells")
     chosen = parser.parse_args()
     cells = json.loads(chosen.json.read_text(encoding="utf-8")) if chosen.json.exists() else []
     with tempfile.TemporaryDirectory() as temporary:
@@ -235,6 +271,9 @@ def main() -> None:
         wanted = [name for name in sets if name.startswith(tuple(chosen.sets.split(",")))]
         for method in map(parse_method, chosen.methods):
             for name in wanted:
+                if chosen.failures:
+                    write_failures(sets[name](), method, chosen.failures / f"{name}.{method.name}@{method.aligner}.txt")
+                    continue
                 key = {"set": name, "method": method.written, "limit": chosen.limit}
                 done = [cell for cell in cells if cell.items() >= key.items()]
                 if done and not chosen.again:
