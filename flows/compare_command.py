@@ -100,4 +100,6 @@ def _cells(line: Compared) -> list[str]:
     peak = "-" if rate.peak_bytes is None else f"{rate.peak_bytes / 2**20:,.0f} MiB"
     examples = "" if line.direction == "both" else f"{line.cost.examples:,}"
     time = f"{rate.seconds:,.1f} s{star}"
+    if not (rate.model_calls or rate.remembered):  # a Prefect flow counts neither
+        return [*first, examples, time, "-", "-", peak]
     return [*first, examples, time, f"{rate.characters:,.0f}{star}", f"{rate.model_calls:,.0f}{star}", peak]

@@ -120,6 +120,18 @@ def test_as_text_and_as_json(place: Path, builds: list[Build]) -> None:
     assert written[1]["cost"]["per_thousand"]["model_calls"] == 2000.0
 
 
+def test_what_was_not_counted_is_not_shown_as_nothing() -> None:
+    lines = [
+        Compared("flow", "translate-train", "de", Cost(2, seconds=1.0)),
+        Compared("gone", "translate-train", "de", None),
+        Compared("known", "translate-train", "de", Cost(2, seconds=1.0, remembered=2)),
+    ]
+    flow, gone, known = (line.split()[3:] for line in table(lines)[1:4])
+    assert flow == ["-", "2", "500.0", "s", "-", "-", "-"]
+    assert gone == ["-", "-", "-", "-", "-", "-"]
+    assert known == ["-", "2", "500.0", "s*", "0*", "0*", "-"]
+
+
 def test_command_builds_what_is_missing_and_reads_the_rest(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
