@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -43,7 +43,7 @@ def _metadata(config: BuildConfig, report: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "pretty_name": f"{_title(config)}, machine-translated",
         # The hub's language tags have no script.
-        "language": sorted({get_language(name).bcp47.split("-")[0] for name in languages}),
+        "language": sorted({get_language(name).bcp47.split("-")[0] for name in _written(config, languages)}),
         "license": config.source.license or "unknown",
         "annotations_creators": ["machine-generated"],
         "language_creators": ["machine-generated"],
@@ -68,6 +68,11 @@ def _metadata(config: BuildConfig, report: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _written(config: BuildConfig, languages: Iterable[str]) -> Iterable[str]:
+    """Return the languages of the text: what went there and back is in that of the source."""
+    return [config.source.language] if config.direction == "back-translate" else languages
+
+
 def _source_dataset(config: BuildConfig) -> str:
     path = config.source.path
     is_hub_id = isinstance(path, str) and config.source.splits is not None and path.count("/") <= 1
@@ -81,11 +86,13 @@ def _title(config: BuildConfig) -> str:
 def _body(config: BuildConfig, report: Mapping[str, Any]) -> list[str]:
     source, languages = get_language(config.source.language), report["languages"]
     names = ", ".join(get_language(name).name for name in languages)
+    way = f"from {source.name} into {names}"
+    if config.direction == "back-translate":
+        way = f"from {source.name} into {names} and back into {source.name}"
     carried = " and carried the labels of its spans over" if get_task(config.task).spans_in else ""
     return [
         f"# {_title(config)}, machine-translated",
-        f"> **Machine-translated.** A machine translated the text from {source.name} into {names}{carried}. "
-        "No person has checked it.",
+        f"> **Machine-translated.** A machine translated the text {way}{carried}. No person has checked it.",
         "```python\nfrom datasets import load_dataset\n\n"
         f'dataset = load_dataset("path/of/this/folder", "{next(iter(languages))}")\n```',
         "## What it holds",

@@ -95,6 +95,9 @@ class TranslationSettings(Settings):
         ["code", "math", "email", "url", "placeholder", "number"], description="matter that must come through unchanged"
     )
     split: Literal["sentences", "lines"] = Field("sentences", description="what the model sees at once")
+    fields: Literal["apart", "jointly"] = Field(
+        "apart", description="the texts of one example are translated each for itself, or as one (jointly)"
+    )
     settings: dict[str, Any] = Field(default_factory=dict, description="further settings of the translator")
 
 
@@ -157,8 +160,10 @@ class What(Settings):
 
 
 class _TrainSides(Settings):
-    direction: Literal["translate-train"] = Field(
-        "translate-train", description="translate-train: labelled data is translated and its labels carried over"
+    direction: Literal["translate-train", "back-translate"] = Field(
+        "translate-train",
+        description="translate-train: labelled data is translated and its labels carried over; back-translate: it goes "
+        "through each target and back, to read like what a model meets in translate-test",
     )
     source: SourceSettings = Field(description="the labelled data: {path: train.jsonl, language: en}")
     targets: list[str] = Field(min_length=1, description="languages to carry the data into")
@@ -204,6 +209,13 @@ class BuildConfig(How, _TrainSides, What):
     """
 
     @model_validator(mode="after")
+    def _fitting(self) -> BuildConfig:
+        check_fields(self.task, self.translation)
+        if self.direction == "back-translate" and self.projection.method == "markers":
+            raise ValueError("projection.method: markers are written into the text once, and cannot go there and back")
+        return self
+
+    @model_validator(mode="after")
     def _distinct_languages(self) -> BuildConfig:
         from spanferry.translation.languages import get_language
 
@@ -237,6 +249,18 @@ def known_language(name: str) -> str:
     return name
 
 
+def check_fields(task: str, translation: TranslationSettings) -> None:
+    """Refuse to translate the texts of one example jointly where it has one, or spans, in pydantic's way."""
+    from spanferry.data.tasks import get_task
+
+    shape = get_task(task)
+    if translation.fields == "jointly" and (len(shape.fields) < 2 or shape.spans_in):
+        raise ValueError(
+            f"translation.fields: found 'jointly' for task {task!r}, expected a task of several texts without spans "
+            "(pair-classification); remove it"
+        )
+
+
 def known(kind: str, name: str, names: Sequence[str]) -> str:
     """Return a name that is one of ``names``; refuse it where it is not, in pydantic's way."""
     if name not in names:
@@ -247,7 +271,11 @@ def known(kind: str, name: str, names: Sequence[str]) -> str:
 def _validate(raw: RawConfig) -> AnyConfig:
     from spanferry.flows.predict_config import TranslateTestConfig
 
-    models: dict[str, type[AnyConfig]] = {"translate-train": BuildConfig, "translate-test": TranslateTestConfig}
+    models: dict[str, type[AnyConfig]] = {
+        "translate-train": BuildConfig,
+        "back-translate": BuildConfig,
+        "translate-test": TranslateTestConfig,
+    }
     direction = raw.values.get("direction", "translate-train")
     if direction not in models:
         raise ConfigError(

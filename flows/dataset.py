@@ -189,7 +189,8 @@ def _sides(config: AnyConfig) -> dict[str, Any]:
     """Return what the text is translated from and into, for the signature."""
     datasets = [get_language(name).flores for name in config.datasets]
     if isinstance(config, BuildConfig):
-        return {"src": get_language(config.source.language).flores, "tgt": datasets}
+        sides = {"src": get_language(config.source.language).flores, "tgt": datasets}
+        return sides if config.direction == "translate-train" else {"direction": config.direction, **sides}
     return {"direction": config.direction, "src": datasets, "tgt": get_language(config.pivot).flores}
 
 

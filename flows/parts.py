@@ -38,6 +38,8 @@ class Parts:
         memory: the translation memory; None without.
         predictor: the model of the pivot language, in translate-test; None in translate-train.
         predictor_labels: what the predictor calls a label -> what the data calls it, or None to leave it out.
+        fields: whether the texts of one example are translated ``"apart"`` or ``"jointly"``.
+        back: whether text is translated into the target and back, and labels are carried within their own language.
         causes: whether the gold spans of test data are projected forth and back, to find out why some are missed.
     """
 
@@ -51,6 +53,8 @@ class Parts:
     memory: TranslationMemory | None
     predictor: Predictor | None = None
     predictor_labels: Mapping[str, str | None] = field(default_factory=dict)
+    fields: str = "apart"
+    back: bool = False
     causes: bool = False
 
     def fingerprint(self) -> dict[str, Any]:
@@ -67,6 +71,8 @@ class Parts:
             found["predictor"] = self.predictor.fingerprint
             found["predictor_labels"] = dict(self.predictor_labels)
             found["causes"] = self.causes
+        if self.fields != "apart":
+            found["fields"] = self.fields
         return found
 
 
@@ -92,7 +98,7 @@ def load_parts(config: AnyConfig) -> Parts:
     """
     global _loaded  # noqa: PLW0603  (the one model of a process)
     settings = config.model_dump_json(include={"task", "translation", "projection", "filters", "run", "predictor"})
-    settings += str(_causes(config))
+    settings += f"{config.direction} {_causes(config)}"
     with _loading:
         if _loaded is None or _loaded[0] != settings:
             _loaded = None
@@ -114,6 +120,8 @@ def _load(config: AnyConfig) -> Parts:
         memory=_memory(config.run.memory),
         predictor=None if isinstance(config, BuildConfig) else _predictor(config, task),
         predictor_labels={} if isinstance(config, BuildConfig) else config.predictor.labels,
+        fields=config.translation.fields,
+        back=config.direction == "back-translate",
         causes=_causes(config),
     )
 

@@ -26,6 +26,7 @@ from spanferry.flows.config import (
     Settings,
     SourceSettings,
     What,
+    check_fields,
     known,
     known_language,
 )
@@ -160,6 +161,12 @@ class TranslateTestConfig(How, _TestSides, What):
 
     @model_validator(mode="after")
     def _consistent(self) -> TranslateTestConfig:
+        check_fields(self.task, self.translation)
+        if self.projection.method == "markers":
+            raise ValueError(
+                "projection.method: markers are written into a text before it is translated, and predictions come "
+                "after; expected another method"
+            )
         pivot = get_language(self.pivot)
         for name in self.datasets:
             if get_language(name).flores == pivot.flores:

@@ -4,6 +4,7 @@
 from typing import Any
 
 from spanferry.flows.predict_config import TranslateTestConfig
+
 from spanferry.flows.translate_train import run_shards  # isort: skip  (it says how Prefect is to start)
 from prefect import flow  # isort: skip
 from prefect.task_runners import ThreadPoolTaskRunner  # isort: skip

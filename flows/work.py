@@ -21,8 +21,10 @@ from spanferry.flows.report import check_balance
 from spanferry.flows.shards import Sidecar, finish, read_records, write_records
 from spanferry.projection.carry import carry
 from spanferry.translation.base import Translation
+from spanferry.translation.jointly import translate_jointly
 from spanferry.translation.pipeline import translate_texts
 from spanferry.translation.remembering import TranslationStats
+from spanferry.translation.round_trip import compose
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ def translate_examples(
     for example in examples if parts.predictor is None else ():
         for span in example.spans:
             together.setdefault(example.fields[span.field], set()).add((span.start, span.end))
+    if parts.fields == "jointly":
+        return _translate_jointly(examples, parts, direction, progress=progress, stats=stats)
     spans = [sorted(together.get(examples[index].fields[field], ())) for index, field in places]
     translations = translate_texts(
         [examples[index].fields[field] for index, field in places],
@@ -76,7 +80,51 @@ def translate_examples(
         progress=progress,
         stats=stats,
     )
+    if parts.back:
+        translations = _and_back(translations, parts, direction, stats)
     return Translated(list(examples), dict(zip(places, translations, strict=True)))
+
+
+def _translate_jointly(
+    examples: Sequence[Example],
+    parts: Parts,
+    direction: Direction,
+    *,
+    progress: Callable[[int, int], None] | None,
+    stats: TranslationStats | None,
+) -> Translated:
+    """Translate the texts of each example as one."""
+    groups = translate_jointly(
+        [list(example.fields.values()) for example in examples],
+        parts.translator,
+        source=direction.source,
+        target=direction.target,
+        memory=parts.memory,
+        settings=parts.text,
+        progress=progress,
+        stats=stats,
+    )
+    translations = [translation for group in groups for translation in group]
+    if parts.back:
+        translations = _and_back(translations, parts, direction, stats)
+    places = [(index, field) for index, example in enumerate(examples) for field in example.fields]
+    return Translated(list(examples), dict(zip(places, translations, strict=True)))
+
+
+def _and_back(
+    translations: Sequence[Translation], parts: Parts, direction: Direction, stats: TranslationStats | None
+) -> list[Translation]:
+    """Translate translations back into the language that they came from."""
+    returned = translate_texts(
+        [translation.text for translation in translations],
+        parts.translator,
+        source=direction.target,
+        target=direction.source,
+        memory=parts.memory,
+        settings=parts.text,
+        stats=stats,
+    )
+    return [compose(there, back) for there, back in zip(translations, returned, strict=True)]
 
 
 def carry_examples(translated: Translated, parts: Parts, direction: Direction) -> list[Outcome]:
@@ -92,7 +140,7 @@ def carry_examples(translated: Translated, parts: Parts, direction: Direction) -
         translated.translations,
         parts.projector if marks is None else marks.projector,
         source=direction.source,
-        target=direction.target,
+        target=direction.source if parts.back else direction.target,
         filters=parts.filters,
         on_lost=parts.on_lost,
         placed=None if marks is None else marks.placed,
