@@ -39,10 +39,8 @@ from spanferry.projection.selection import Candidate, select
 
 Combine = Literal["first", "agreement", "weighted"]
 
-DEFAULT_STEPS: tuple[Mapping[str, Any], ...] = (
-    {"method": "alignment", "aligner": "mt-encoder"},
-    {"method": "constrained"},
-)
+DEFAULT_STEPS: tuple[Mapping[str, Any], ...] = ({"method": "match", "accept": 0.7}, {"method": "alignment"})
+"""What needs no model beyond the aligner; the figures are in `docs/projection.md`."""
 
 _OF_A_STEP = ("method", "accept", "name")
 # What a method without score and confidence weighs.
