@@ -290,6 +290,8 @@ def main() -> None:
                 with replacing(chosen.json) as path:
                     path.write_text(json.dumps(cells, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
                 print(f"{name}, {method.written}: {cell['exact']['f1']:.2f}", flush=True)
+    if chosen.failures:
+        return
     here = [cell for cell in cells if cell["limit"] == chosen.limit]
     methods = list(dict.fromkeys(cell["method"] for cell in here))
     print(
