@@ -15,7 +15,7 @@ from spanferry.data.errors import ConfigError, DataError
 from spanferry.data.example import Example
 from spanferry.data.tasks import get_task
 from spanferry.flows.cost import Cost
-from spanferry.flows.members import Build, as_example, predicted_in, tested
+from spanferry.flows.members import Build, as_example, predicted_in, predictions_of
 from spanferry.projection.combine import combine
 from spanferry.projection.ensemble import Ties
 from spanferry.projection.prediction import Prediction
@@ -81,7 +81,7 @@ def compare_builds(builds: Sequence[Build], *, predictions: str | None = None, t
         for language in build.report["languages"]:
             line = Compared(build.folder.root.name, build.direction, language, build.costs.get(language))
             if build.direction == TEST:
-                rows = list(tested(build, language))
+                rows = list(predictions_of(build, language))
                 line = replace(line, quality=_quality(build, rows))
                 if predictions is not None:
                     path = _path_of(predictions, language, list(build.report["languages"]))

@@ -11,7 +11,7 @@ from spanferry.data.errors import ConfigError, DataError, did_you_mean
 from spanferry.data.example import Example
 from spanferry.data.formats import read_examples
 from spanferry.data.tasks import Task, get_task
-from spanferry.flows.members import Build, as_example, open_build, predicted_in, tested
+from spanferry.flows.members import Build, as_example, open_build, predicted_in, predictions_of
 from spanferry.projection.combine import Combined, combine
 from spanferry.projection.ensemble import Agree, Ties
 from spanferry.projection.predict_file import prediction_row
@@ -98,7 +98,7 @@ def make_ensemble(
     examples: list[Example] | None = None if gold is None else list(read_examples(gold, shape))
     labelled = gold is not None
     for name, build in builds.items():
-        own = list(tested(build, _language(name, build, language)))
+        own = list(predictions_of(build, _language(name, build, language)))
         if examples is None:
             examples, labelled = [example for example, _ in own], "evaluation" in build.report
         by_id = {example.id: (example, prediction) for example, prediction in own}

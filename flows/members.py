@@ -48,7 +48,7 @@ def open_build(root: Path) -> Build:
     return Build(folder, report, costs(folder.runs()))
 
 
-def tested(build: Build, language: str) -> Iterator[tuple[Example, Prediction]]:
+def predictions_of(build: Build, language: str) -> Iterator[tuple[Example, Prediction]]:
     """Yield the test data of a translate-test build, with its own labels, and what was predicted on the original.
 
     Raises:
