@@ -186,8 +186,9 @@ class CandidatesProjector:
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.settings = CandidateSettings(context, directions, normalize, surface, top, max_ratio, max_extra, min_score)
-        loads = isinstance(model, (str, Path))
-        self.scorer = CTranslate2PhraseScorer(model, **(settings or {})) if loads else model
+        self.scorer: PhraseScorer = (
+            CTranslate2PhraseScorer(model, **(settings or {})) if isinstance(model, (str, Path)) else model
+        )
         self._match = MatchProjector()
 
     @property

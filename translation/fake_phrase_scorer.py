@@ -55,7 +55,7 @@ class FakePhraseScorer:
 
     def _counterparts(self, word: str) -> list[tuple[str, ...]]:
         """Return what may stand in the other language for a word: itself, its rendering, what it renders."""
-        found = [(word,)]
+        found: list[tuple[str, ...]] = [(word,)]
         if word in self._renderings:
             found.append(self._renderings[word])
         if word in self._origins:
