@@ -35,7 +35,8 @@ class LinkSettings:
         unit: ``"bpe"`` matches subwords, and links two words when any of their subwords are; ``"word"`` matches the
             words' mean vectors.
         distortion: how much a similarity is lowered by distance from the diagonal, 0..1.
-        threshold: what the probability must exceed in both directions, with ``softmax`` and ``entmax``.
+        threshold: what the probability must exceed in both directions, with ``softmax`` and ``entmax``; what the
+            geometric mean of the two must reach, with ``mutual``.
         temperature: what cosines are divided by before ``mutual`` takes the softmax, above 0.
 
     Raises:
@@ -69,12 +70,12 @@ class LinkSettings:
         """What of the settings can change the links, in one word.
 
         >>> LinkSettings("mutual", unit="word").fingerprint, LinkSettings("argmax", distortion=0.5).fingerprint
-        ('mutual,word,temperature=0.05', 'argmax,bpe,distortion=0.5')
+        ('mutual,word,threshold=0.001,temperature=0.05', 'argmax,bpe,distortion=0.5')
         """
         parts = [self.method, self.unit]
         if self.distortion:
             parts.append(f"distortion={self.distortion}")
-        if self.method in _THRESHOLDED:
+        if self.method in {*_THRESHOLDED, "mutual"}:
             parts.append(f"threshold={self.threshold}")
         if self.method == "mutual":
             parts.append(f"temperature={self.temperature}")
@@ -183,7 +184,8 @@ def _match(dots: torch.Tensor, sizes: torch.Tensor, settings: LinkSettings) -> t
         links = (forward > settings.threshold) & (backward > settings.threshold)
         return links, 2 * forward * backward / (forward + backward).clamp_min(torch.finfo(dots.dtype).tiny)
     if settings.method == "mutual":
-        return matching.mutual(dots / settings.temperature, sizes)
+        links, probability = matching.mutual(dots / settings.temperature, sizes)
+        return links & (probability >= settings.threshold), probability
     similarity = (dots + 1.0) / 2.0
     if settings.distortion:
         similarity = similarity * _nearness(similarity, sizes, settings.distortion)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from typer.testing import CliRunner
 
 from spanferry.alignment import adapter
 from spanferry.alignment import adapter_training as training
@@ -20,6 +21,7 @@ from spanferry.alignment.adapter_recipe import AdapterRecipe
 from spanferry.alignment.linking import Pair
 from spanferry.alignment.mt_encoder import MTEncoderAligner, load_encoder
 from spanferry.data.errors import ConfigError, DataError, ModelError
+from spanferry.flows.models_command import models
 from spanferry.translation.checkpoints import find_checkpoint
 from spanferry.translation.corpus import SentencePair
 
@@ -305,3 +307,20 @@ def test_weights_and_lengths_say_how_often_a_pair_is_used(
         counts.append(len(used))
     assert counts[1] > 100
     assert 0.1 < counts[0] / counts[1] < 0.3
+
+
+def test_the_command_trains_and_prints_where_the_adapter_is(
+    tiny_checkpoint: Callable[[str], Path], corpus: Path, tmp_path: Path
+) -> None:
+    optimizer = {"learning_rate": 0.01, "warmup_steps": 1, "max_steps": 2, "batch_tokens": 200}
+    file = tmp_path / "recipe.yaml"
+    values = settings(corpus, tiny_checkpoint("marian"), embedding_rank=0, layer=1, optimizer=optimizer)
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    result = CliRunner().invoke(models, ["train-aligner", str(file)])
+    assert result.exit_code == 0, result.output
+    folder = Path(result.stdout.strip())
+    record, matrices = adapter.load_adapter(folder)
+    assert folder == tmp_path / "run/adapter"
+    assert record.languages == ("deu_Latn", "eng_Latn")
+    assert {name.split(".")[1] for name in matrices} == {"0"}
+    assert MTEncoderAligner(values["model"], adapter=folder).fingerprint.count(":layer=1:") == 1
