@@ -255,7 +255,10 @@ def bundled(model_cache: Path) -> CTranslate2PhraseScorer:
 def test_the_bundled_model_finds_plain_things(bundled: CTranslate2PhraseScorer, context: Any) -> None:
     source, target = "The dog sleeps in the house.", "Im Haus schläft der Hund."
     text = TranslatedText(source, target, spans_of(source, "dog", "house"))
-    [projections] = CandidatesProjector(bundled, context=context).project([text], **LANGUAGES)
+    # Nothing is left of the source without the second one's span.
+    whole = TranslatedText("The house", "Das Haus", (Span(0, 9, "X"),))
+    projections, [other] = CandidatesProjector(bundled, context=context).project([text, whole], **LANGUAGES)
+    assert other.target is not None and other.target.end == 8
     for found, wanted in zip(words(text, projections), ("Hund", "Haus"), strict=True):
         assert found is not None and wanted in found
 
