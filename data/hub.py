@@ -259,22 +259,31 @@ def _namespace(repo: str, user: str) -> str:
 
 @contextmanager
 def _readable(what: str) -> Iterator[None]:
-    """Turn the client's errors into one line each, the cause kept for the caller."""
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
+    """Turn the client's errors into one line each, the hub's own answer kept as the cause."""
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
         yield
     except OfflineModeIsEnabled as error:
         raise ConfigError("the hub's client is told to stay offline: unset HF_HUB_OFFLINE to publish") from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        if status == 401:
-            raise BuildError(f"{what}: the hub does not accept the token; make another at {_TOKENS}") from error
-        if status == 403:
-            raise BuildError(f"{what}: the token may not do this; see {_TOKENS}") from error
-        raise BuildError(f"{what}: the hub answered {status}: {error.server_message or 'no reason given'}") from error
-    except (HTTPError, ConnectionError) as error:
-        raise BuildError(f"{what}: the hub cannot be reached: {error}; the same command goes on from here") from error
+    except (HTTPError, ConnectionError, LocalEntryNotFoundError, RuntimeError) as error:
+        # The client wraps what goes wrong in an upload (RuntimeError) or a download (LocalEntryNotFoundError).
+        fault: BaseException | None = error
+        while fault is not None and not isinstance(fault, HTTPError | ConnectionError):
+            fault = fault.__cause__
+        if fault is None:
+            raise
+        if not isinstance(fault, HfHubHTTPError):
+            raise BuildError(
+                f"{what}: the hub cannot be reached: {fault}; the same command goes on from here"
+            ) from fault
+        status = fault.response.status_code
+        answers = {
+            401: f"the hub does not accept the token; make another at {_TOKENS}",
+            403: f"the token may not do this; see {_TOKENS}",
+        }
+        answer = answers.get(status, f"the hub answered {status}: {fault.server_message or 'no reason given'}")
+        raise BuildError(f"{what}: {answer}") from fault
 
 
 def _is_same(file: Path, there: Any) -> bool:

@@ -12,6 +12,7 @@ from spanferry.data.tasks import get_task
 from spanferry.flows.config import AnyConfig, BuildConfig
 from spanferry.flows.predict_card import predict_card
 from spanferry.translation.languages import get_language
+from spanferry.translation.licenses import model_license, not_commercial
 
 _CATEGORIES = {
     "ner": ("token-classification", "named-entity-recognition"),
@@ -147,8 +148,14 @@ def _columns(config: BuildConfig) -> str:
 
 
 def _license(config: BuildConfig) -> str:
+    """Return what is known of the licenses that bind the dataset: the source's, and the model's."""
     source = f"`{config.source.license}`" if config.source.license else "not stated: ask its owner first"
-    return (
-        f"The source data's license is {source}; a translation inherits it. The license of the translation model may "
-        "bind its output as well."
-    )
+    model = config.translation.license or model_license(config.translation.model, config.translation.revision)
+    lines = [f"The source data's license is {source}; a translation inherits it."]
+    if model is None:
+        lines.append(f"The license of the translation model `{config.translation.model}` is not known here: ask for it.")
+    else:
+        lines.append(f"The translation model `{config.translation.model}` is under `{model}`.")
+    if model is not None and not_commercial(model):
+        lines.append("**That license does not allow commercial use; ask before you use this dataset commercially.**")
+    return " ".join(lines)

@@ -85,6 +85,7 @@ class TranslationSettings(Settings):
 
     model: str = Field("bundled", description="bundled, a folder with a checkpoint, or a hub id")
     revision: str | None = Field(None, description="commit or tag of a hub model; the newest if absent")
+    license: str | None = Field(None, description="license of the model, where its card does not say it")
     quantization: str = Field("auto", description="int8, float16, float32, ...; auto chooses by the device")
     beam_size: Annotated[int, Field(ge=1)] = Field(4, description="hypotheses kept; 1 is greedy and fastest")
     length_penalty: Annotated[float, Field(ge=0)] = Field(1.0, description="above 1 favours longer translations")

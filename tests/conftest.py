@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +30,7 @@ def _module(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"spanferry_test_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their own module up
     spec.loader.exec_module(module)
     return module
 
@@ -123,6 +125,48 @@ def encoder_folder(simalign_ratio: ModuleType, tmp_path_factory: pytest.TempPath
     @cache
     def folder(kind: str) -> Path:
         built: Path = simalign_ratio.build_encoder(kind, base / kind, layers=4, width=64)
+        return built
+
+    return folder
+
+
+# Publishing, and flows.
+
+
+@pytest.fixture(scope="session")
+def hub_server() -> ModuleType:
+    """The module that serves a dataset hub on loopback (`tests/hub_server.py`)."""
+    return _module(ROOT / "tests" / "hub_server.py")
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A real Prefect server of this session's own, with an empty database."""
+    from spanferry.flows import translate_train  # noqa: F401  (sets what Prefect reads when it is imported)
+
+    from prefect.testing.utilities import prefect_test_harness  # isort: skip
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+# Predictors: classifiers of the real classes, trained once a session on a toy language.
+
+
+@pytest.fixture(scope="session")
+def classifiers() -> ModuleType:
+    """The module that builds them (`tests/classifiers.py`): its toy language, and its names of people and places."""
+    return _module(ROOT / "tests" / "classifiers.py")
+
+
+@pytest.fixture(scope="session")
+def classifier(classifiers: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return the folder of a classifier: `tokens`, `texts`, `pairs` or `answers`; of the family `bert` or `roberta`."""
+    base = tmp_path_factory.mktemp("classifiers")
+
+    @cache
+    def folder(kind: str, family: str = "bert") -> Path:
+        built: Path = classifiers.build(kind, base / f"{kind}-{family}", family)
         return built
 
     return folder

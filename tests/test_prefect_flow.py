@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,12 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def flows() -> Iterator[Any]:
-    """Import the flow's module, with a Prefect server of its own behind it."""
-    from prefect.testing.utilities import prefect_test_harness
+@pytest.fixture
+def flows(prefect_server: None) -> Any:
+    """The flow's module, with a Prefect server behind it."""
+    from spanferry.flows import translate_train
 
-    from spanferry.flows import translate_train  # sets what Prefect reads when it is imported
-
-    with prefect_test_harness(server_startup_timeout=120):
-        yield translate_train
+    return translate_train
 
 
 def test_the_flow_writes_the_bytes_of_the_plain_build(

@@ -23,7 +23,7 @@ from spanferry.translation.subwords import read_json
 
 BUNDLED = Path(__file__).with_name("bundled")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_SMALL_FILES = ("*.json", "*.model", "*.spm")
+_SMALL_FILES = ("*.json", "*.model", "*.spm", "README.md")
 _CONFIG_FILES = ("config.json", "generation_config.json")
 
 
@@ -97,10 +97,12 @@ def find_card(model: str | Path, *, revision: str | None = None) -> Path | None:
     """
     folder = BUNDLED if str(model) == "bundled" else Path(model).expanduser()
     if not folder.is_dir():
+        if not _HUB_ID.fullmatch(str(model)):
+            return None
         try:
             folder = _download(str(model), revision, ["README.md"])
         except ModelError:
-            return None  # not a hub id, or not to be reached: nothing but the card is lost
+            return None  # not there, or not to be reached: nothing but the card is lost
     card = folder / "README.md"
     return card if card.is_file() else None
 
