@@ -153,7 +153,7 @@ def _license(config: BuildConfig) -> str:
     model = config.translation.license or model_license(config.translation.model, config.translation.revision)
     lines = [f"The source data's license is {source}; a translation inherits it."]
     if model is None:
-        lines.append(f"The license of the translation model `{config.translation.model}` is not known here: ask for it.")
+        lines.append(f"The license of the model `{config.translation.model}` is not known here: ask for it.")
     else:
         lines.append(f"The translation model `{config.translation.model}` is under `{model}`.")
     if model is not None and not_commercial(model):
