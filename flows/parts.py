@@ -180,15 +180,13 @@ def _marking(config: AnyConfig, translator: Translator) -> dict[str, Any]:
     """Return what translates marked text: the model that translates the data.
 
     Raises:
-        ConfigError: the settings ask for what cannot be.
+        ConfigError: the settings of a build of translate-train name another.
     """
-    settings = config.projection.settings
+    if "model" not in config.projection.settings:
+        return {"model": translator}
     if isinstance(config, BuildConfig):
-        if "model" in settings:
-            raise ConfigError("projection.settings.model: a build marks with translation.model; remove this setting")
-    elif settings.get("text") == "marked":
-        raise ConfigError("projection.settings.text: marked is for translate-train; test data keeps its own text")
-    return {} if "model" in settings else {"model": translator}
+        raise ConfigError("projection.settings.model: a build marks with translation.model; remove this setting")
+    return {}
 
 
 def _aligner_defaults(config: AnyConfig, translator: Translator, aligner: str) -> dict[str, Any]:

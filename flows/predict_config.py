@@ -162,10 +162,10 @@ class TranslateTestConfig(How, _TestSides, What):
     @model_validator(mode="after")
     def _consistent(self) -> TranslateTestConfig:
         check_fields(self.task, self.translation)
-        if self.projection.method == "markers":
+        if self.projection.method == "markers" and self.projection.settings.get("text") == "marked":
             raise ValueError(
-                "projection.method: markers are written into a text before it is translated, and predictions come "
-                "after; expected another method"
+                "projection.settings.text: marks are written into a text before it is translated, and predictions come "
+                "after; expected plain"
             )
         pivot = get_language(self.pivot)
         for name in self.datasets:

@@ -10,13 +10,15 @@ import pytest
 
 from spanferry.alignment.fake import FakeAligner
 from spanferry.data.errors import ConfigError
-from spanferry.data.example import Span
+from spanferry.data.example import Example, Span
+from spanferry.flows import parts
 from spanferry.flows.build import build
 from spanferry.flows.config import parse_config
 from spanferry.flows.report import print_summary
 from spanferry.projection.base import Projection, Reason, TranslatedText
 from spanferry.projection.marked_translation import translate_marked
 from spanferry.projection.markers import MarkersProjector
+from spanferry.projection.prediction import Prediction
 from spanferry.projection.registry import load_projector
 from spanferry.translation.base import Hypothesis, Segment
 from spanferry.translation.fake import FakeTranslator
@@ -260,6 +262,41 @@ def test_a_build_refuses_a_model_of_its_own_for_marks(marked_settings: dict[str,
     marked_settings["projection"]["settings"] = {"model": "bundled"}
     with pytest.raises(ConfigError, match=r"translation\.model"):
         build(parse_config(marked_settings))
+
+
+class Cologne:
+    """Finds Cologne, and nothing else."""
+
+    fingerprint = "cologne"
+
+    def predict(self, examples: Sequence[Example], *, language: str) -> list[Prediction]:
+        texts = [example.fields["text"] for example in examples]
+        places = [text.index("Cologne") for text in texts]
+        return [Prediction((Span(start, start + 7, "LOC"),), (0.5,)) for start in places]
+
+
+def test_predictions_come_home_by_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "load_predictor", lambda name, **settings: Cologne())
+    monkeypatch.setattr(parts, "_loaded", None)
+    source = tmp_path / "de.jsonl"
+    source.write_text('{"id": "1", "text": "Anna wohnt in Köln.", "spans": []}', encoding="utf-8")
+    dictionary = {"wohnt": "lives", "lives": "wohnt", "Köln": "Cologne", "Cologne": "Köln"}
+    settings: dict[str, Any] = {
+        "task": "ner",
+        "direction": "translate-test",
+        "source": {"path": str(source), "languages": ["de"]},
+        "pivot": "en",
+        "predictor": {"name": "file", "path": str(tmp_path / "none.jsonl")},
+        "translation": {"model": "fake", "settings": {"dictionary": dictionary}},
+        "projection": {"method": "markers", "aligner": "fake"},
+        "run": {"memory": False},
+        "output": str(tmp_path / "out"),
+    }
+    total = build(parse_config(settings)).report["languages"]["de"]["total"]
+    assert (total["carried"], total["methods"]) == (1, {"markers": 1})
+    settings["projection"]["settings"] = {"text": "marked"}
+    with pytest.raises(ConfigError, match="predictions come after"):
+        build(parse_config(settings))
 
 
 def test_the_bundled_model_carries_marks() -> None:
