@@ -70,16 +70,20 @@ class FilePredictor:
                 self._add(row)
 
     def predict(self, examples: Sequence[Example], *, language: str) -> list[Prediction]:
-        """Return the prediction for the text of each example.
+        """Return the prediction for the text of each example; nothing is predicted on an empty one.
 
         Raises:
             PredictionsMissing: some have none.
         """
         keys = [text_key(example) for example in examples]
-        missing = [example for example, key in zip(examples, keys, strict=True) if key not in self._known]
+        missing = [
+            example
+            for example, key in zip(examples, keys, strict=True)
+            if key not in self._known and any(text.strip() for text in example.fields.values())
+        ]
         if missing:
             raise PredictionsMissing(missing, f"put them into {self._path}; a build without Prefect writes the texts")
-        return [self._known[key] for key in keys]
+        return [self._known.get(key, Prediction()) for key in keys]
 
     def _add(self, row: Example) -> None:
         key = text_key(row)
