@@ -5,7 +5,9 @@ source tokens it looks at. One head can be trained to look where statistical ali
 Matusov, Khadivi and Peter 2016; Garg, Peitz, Nallasamy and Paulik, "Jointly Learning to Align and Translate with
 Transformer Models", EMNLP 2019); a checkpoint names its head by ``{"spanferry": {"alignment_layer": ...,
 "alignment_heads": [...]}}`` in its config.json. Of any other checkpoint CTranslate2 gives the mean over the heads of
-one layer, which aligns less well.
+one layer, which aligns less well; there the step after may know more, at which the token is what the decoder reads
+(Chen, Sun, Chen and Zhang, "Accurate Word Alignment Induction from Neural Machine Translation", EMNLP 2020).
+`benchmarks/attention_heads.py` measures every layer, head and state of a model.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from spanferry.alignment.symmetrize import SYMMETRIZATIONS, get_symmetrization
 from spanferry.data.errors import ConfigError, did_you_mean
 from spanferry.translation.ct2 import CTranslate2Translator, load_ctranslate2
 
+STATES = ("writes", "reads")
 METHODS = ("forward", "threshold", *SYMMETRIZATIONS)
 
 Matrix = np.ndarray[Any, np.dtype[np.float32]]
@@ -42,6 +45,8 @@ class AttentionAligner:
             - ``"threshold"``: every pair of words whose geometric mean is above ``threshold``;
             - ``"forward"``: each target word's best source word by P(source word | target word); half the work.
         threshold: least probability of a link, 0..1, whatever the method.
+        state: ``"writes"``, a target token's attention is that of the step which predicts it, as guided training
+            teaches; or ``"reads"``, that of the step after.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``; of a loaded model, its own.
         batch_tokens: target subwords in one batch; like the device not part of the fingerprint.
 
@@ -60,6 +65,7 @@ class AttentionAligner:
         *,
         method: str = "grow-diag-final-and",
         threshold: float = 0.0,
+        state: str = "writes",
         device: str = "auto",
         batch_tokens: int = 4096,
     ) -> None:
@@ -67,7 +73,9 @@ class AttentionAligner:
             raise ConfigError(f"method {method!r}: {did_you_mean(method, METHODS)}")
         if not 0.0 <= threshold < 1.0:
             raise ConfigError(f"threshold {threshold}, expected 0 <= threshold < 1")
-        self._method, self._threshold, self._batch_tokens = method, threshold, batch_tokens
+        if state not in STATES:
+            raise ConfigError(f"state {state!r}: {did_you_mean(state, STATES)}")
+        self._method, self._threshold, self._state, self._batch_tokens = method, threshold, state, batch_tokens
         if not isinstance(model, CTranslate2Translator):
             model = load_ctranslate2(model, device=device)
         self._translator = model
@@ -76,7 +84,8 @@ class AttentionAligner:
     def fingerprint(self) -> str:
         """Identity of weights, their quantisation, and method."""
         model = self._translator.model
-        return f"attention:{model.checksum[:16]}:{model.quantization}:{self._method}:{self._threshold}"
+        settings = f"{self._method}:{self._threshold}" + (":reads" if self._state == "reads" else "")
+        return f"attention:{model.checksum[:16]}:{model.quantization}:{settings}"
 
     def align(self, pairs: Sequence[Pair], *, source: str, target: str) -> list[WordAlignment]:
         """Return one alignment a pair.
@@ -84,19 +93,20 @@ class AttentionAligner:
         Raises:
             LanguageError: the model does not translate between the two, in a direction that the method needs.
         """
-        forward = forced_attention(
-            self._translator, pairs, source=source, target=target, batch_tokens=self._batch_tokens
-        )
+        forward = self._attention(pairs, source, target)
         if self._method == "forward":
             return [_links(_best(matrix, self._threshold), matrix) for matrix in forward]
         turned = [(right, left) for left, right in pairs]
-        backward = forced_attention(
-            self._translator, turned, source=target, target=source, batch_tokens=self._batch_tokens
-        )
+        backward = self._attention(turned, target, source)
         return [
             join_directions(there, back.T, method=self._method, threshold=self._threshold)
             for there, back in zip(forward, backward, strict=True)
         ]
+
+    def _attention(self, pairs: Sequence[Pair], source: str, target: str) -> list[Matrix]:
+        return forced_attention(
+            self._translator, pairs, source=source, target=target, batch_tokens=self._batch_tokens, state=self._state
+        )
 
 
 def join_directions(
@@ -122,7 +132,13 @@ def join_directions(
 
 
 def forced_attention(
-    translator: CTranslate2Translator, pairs: Sequence[Pair], *, source: str, target: str, batch_tokens: int = 4096
+    translator: CTranslate2Translator,
+    pairs: Sequence[Pair],
+    *,
+    source: str,
+    target: str,
+    batch_tokens: int = 4096,
+    state: str = "writes",
 ) -> list[Matrix]:
     """Return, a pair, P(source word | target word) by the attention: an array (source words, target words).
 
@@ -135,6 +151,7 @@ def forced_attention(
         pairs: tokenised texts.
         source, target: FLORES-200 codes.
         batch_tokens: target subwords in one batch.
+        state: the step that ``"writes"`` a token, or the one after, which ``"reads"`` it.
 
     Raises:
         LanguageError: the model does not translate from ``source`` into ``target``.
@@ -143,23 +160,27 @@ def forced_attention(
     source, target = tokenizer.check_pair(source, target, model=translator.model.model)
     before, after = tokenizer.around_source(source, target)
     prefix = tokenizer.target_prefix(target)
+    first = len(prefix) + STATES.index(state)
     sides = [_place(translator, [pair[side] for pair in pairs], target=side == 1) for side in (0, 1)]
     matrices = [np.zeros((len(left.tokens), len(right.tokens)), dtype=np.float32) for left, right in pairs]
     speaking = [number for number, matrix in enumerate(matrices) if matrix.size]
     # Of one batch, all are forced and then continued to the length of the longest: so like goes with like.
     speaking.sort(key=lambda number: (len(sides[1][number][0]), len(sides[0][number][0])))
     for group in _batches(speaking, [len(prefix) + len(tokens) for tokens, _ in sides[1]], batch_tokens):
+        steps = first + len(sides[1][group[-1]][0])
         results = translator.engine.translate_batch(
             [[*before, *sides[0][number][0], *after] for number in group],
             [[*prefix, *sides[1][number][0]] for number in group],
             beam_size=1,
             return_attention=True,
             max_input_length=0,
-            max_decoding_length=len(prefix) + len(sides[1][group[-1]][0]),
+            max_decoding_length=steps,
+            # The step that reads the last token would write the end, and its attention would not be given.
+            min_decoding_length=steps if state == "reads" else 1,
         )
         for number, result in zip(group, results, strict=True):
             (source_tokens, rows), (target_tokens, columns) = sides[0][number], sides[1][number]
-            attention = np.asarray(result.attention[0][len(prefix) : len(prefix) + len(target_tokens)], np.float32)
+            attention = np.asarray(result.attention[0][first : first + len(target_tokens)], np.float32)
             attention = attention[:, len(before) : len(before) + len(source_tokens)]
             _sum_by_word(attention.T, rows, columns, out=matrices[number])
     return matrices

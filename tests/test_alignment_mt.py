@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanferry.alignment.attention import AttentionAligner, forced_attention
+from spanferry.alignment.attention import STATES, AttentionAligner, forced_attention
 from spanferry.alignment.base import Token
 from spanferry.alignment.linking import Pair
 from spanferry.alignment.mt_encoder import MTEncoderAligner
@@ -69,8 +69,12 @@ def cross_attention(translator: CTranslate2Translator, source: list[str], target
     return output.cross_attentions[LAYER][0, HEADS].mean(0).numpy()
 
 
-def test_attention_is_that_of_transformers_summed_by_word(guided: CTranslate2Translator, pairs: list[Pair]) -> None:
-    matrices = forced_attention(guided, pairs, **LANGUAGES)
+@pytest.mark.parametrize("state", STATES)
+def test_attention_is_that_of_transformers_summed_by_word(
+    guided: CTranslate2Translator, pairs: list[Pair], state: str
+) -> None:
+    matrices = forced_attention(guided, pairs, **LANGUAGES, state=state)
+    later = STATES.index(state)
     tokenizer = guided.tokenizer
     before, after = tokenizer.around_source("eng_Latn", "deu_Latn")
     prefix = tokenizer.target_prefix("deu_Latn")
@@ -78,8 +82,9 @@ def test_attention_is_that_of_transformers_summed_by_word(guided: CTranslate2Tra
         assert matrix.shape == (len(left.tokens), len(right.tokens))
         sides = [tokenizer.subwords.encode_with_offsets([text.text], target=text is right)[0] for text in (left, right)]
         (source, source_places), (target, target_places) = sides
-        attention = cross_attention(guided, [*before, *source, *after], [*prefix, *target])
-        attention = attention[len(prefix) :, len(before) : len(before) + len(source)]
+        # The helper leaves the last token out of what the decoder reads: one more keeps it in.
+        attention = cross_attention(guided, [*before, *source, *after], [*prefix, *target, *target[:1]])
+        attention = attention[len(prefix) + later :][: len(target), len(before) : len(before) + len(source)]
         expected = np.zeros_like(matrix)
         shares = np.bincount(words_of_subwords(right.tokens, target_places)[1], minlength=matrix.shape[1])
         for row, word in zip(*words_of_subwords(right.tokens, target_places), strict=True):
@@ -173,8 +178,10 @@ def test_settings_are_checked_and_in_the_fingerprint(guided: CTranslate2Translat
         AttentionAligner(guided, method="foward")
     with pytest.raises(ConfigError, match=r"threshold 1.0"):
         AttentionAligner(guided, threshold=1.0)
+    with pytest.raises(ConfigError, match="state 'read': did you mean 'reads'"):
+        AttentionAligner(guided, state="read")
     prints = {
         AttentionAligner(guided, **settings).fingerprint  # type: ignore[arg-type]
-        for settings in ({}, {"method": "forward"}, {"threshold": 0.3}, {"batch_tokens": 9})
+        for settings in ({}, {"method": "forward"}, {"threshold": 0.3}, {"state": "reads"}, {"batch_tokens": 9})
     }
-    assert len(prints) == 3
+    assert len(prints) == 4
