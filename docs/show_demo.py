@@ -29,7 +29,13 @@ def inline(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
 
 
 def show(row: Mapping[str, Any], names: list[str], language: str) -> None:
-    """Print one row: the source with its spans, the target with its spans."""
+    """Print one row: the source with its spans, the target with its spans; or a prediction on both sides."""
+    if "predicted_spans" in row:
+        pivot = [(each["pivot_start"], each["pivot_end"], each["label"]) for each in row["projections"]]
+        predicted = [(each["start"], each["end"], each["label"]) for each in row["predicted_spans"]]
+        print(f"  en  {inline(row['pivot_text'], pivot)}")
+        print(f"  {language}  {inline(row['text'], predicted)}")
+        return
     source = [(each["source_start"], each["source_end"], each["label"]) for each in row["projections"]]
     target = [(each["start"], each["end"], names[each["label"]]) for each in row["spans"]]
     print(f"  en  {inline(row['source_text'], source)}")
@@ -41,10 +47,11 @@ def main(folders: list[str]) -> None:
     disable_progress_bars()
     for folder in folders:
         for language in get_dataset_config_names(folder):
-            dataset = load_dataset(folder, language, split="train")
+            [dataset] = load_dataset(folder, language).values()
             print(f'\nload_dataset("{folder}", "{language}"): {dataset.num_rows} rows')
             names = dataset.features["spans"].feature["label"].names
-            with_spans = (row for row in dataset if row["spans"])
+            column = "predicted_spans" if "predicted_spans" in dataset.features else "spans"
+            with_spans = (row for row in dataset if row[column])
             for _, row in zip(range(3), with_spans, strict=False):
                 show(row, names, language)
 

@@ -21,6 +21,7 @@ from spanferry.flows.parts import Parts, load_parts
 from spanferry.flows.progress import Progress, Silent, duration
 from spanferry.flows.source import stage
 from spanferry.flows.work import carry_examples, read_shard, translate_examples
+from spanferry.projection.prediction import PredictionsMissing
 from spanferry.translation.base import Hypothesis, Translator
 from spanferry.translation.languages import Language
 from spanferry.translation.memory import TranslationMemory
@@ -116,11 +117,14 @@ def _estimate(job: Job, parts: Parts, characters: int) -> float | None:
         carry_examples(translate_examples(examples[:rows], forgetful, job.direction, stats=stats), parts, job.direction)
         return time.monotonic() - began, stats
 
-    measure(1)  # what is loaded on first use is not to be counted
-    for rows in _SAMPLE_ROWS:
-        seconds, stats = measure(rows)
-        if seconds > _SAMPLE_SECONDS:
-            break
+    try:
+        measure(1)  # what is loaded on first use is not to be counted
+        for rows in _SAMPLE_ROWS:
+            seconds, stats = measure(rows)
+            if seconds > _SAMPLE_SECONDS:
+                break
+    except PredictionsMissing:  # the build would stop there and ask for them
+        return None
     return seconds * characters / stats.characters if stats.characters else None
 
 

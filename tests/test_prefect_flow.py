@@ -14,6 +14,7 @@ import pytest
 from spanferry.data.errors import DataError
 from spanferry.flows.build import build
 from spanferry.flows.config import parse_config
+from spanferry.projection.prediction import PredictionsMissing
 
 Settings = dict[str, Any]
 Published = Callable[[Path], dict[str, bytes]]
@@ -81,6 +82,34 @@ def test_a_mistake_in_the_data_reaches_the_caller(flows: Any, build_settings: Se
     build_settings["source"]["path"] = str(path)
     with pytest.raises(DataError, match="broken JSON"):
         flows.run_as_flow(parse_config(build_settings))
+
+
+def test_translate_test_is_a_flow_too(flows: Any, tmp_path: Path, published: Published, root: Path) -> None:
+    predictions = tmp_path / "predictions.jsonl"
+    settings = {
+        "task": "ner",
+        "direction": "translate-test",
+        "source": {"path": "sample:entities.{language}.jsonl", "languages": ["de", "es"]},
+        "pivot": "en",
+        "predictor": {"name": "file", "path": str(predictions)},
+        "translation": {"model": "fake"},
+        "projection": {"aligner": "fake"},
+        "run": {"memory": False, "shard_rows": 3},
+        "limit": 5,
+        "output": str(tmp_path / "out"),
+    }
+    with pytest.raises(PredictionsMissing, match="3 texts have no prediction yet"):
+        flows.run_as_flow(parse_config(settings))
+    lines: list[str] = []
+    for language in ("de", "es"):
+        sample = root / "data" / "samples" / f"entities.{language}.jsonl"
+        lines += sample.read_text(encoding="utf-8").splitlines(keepends=True)[:5]
+    predictions.write_text("".join(lines), encoding="utf-8")  # the fake translates nothing: gold is right
+    result = flows.run_as_flow(parse_config(settings))
+    assert result.report["evaluation"]["spans"]["value"] == 100
+    before = published(result.folder)
+    assert all(timing.rows == 0 for timing in build(parse_config(settings)).timings.values())
+    assert published(result.folder) == before
 
 
 def test_the_parameters_show_their_types_to_prefect(flows: Any) -> None:

@@ -305,6 +305,11 @@ def test_a_plan_counts_what_a_build_does(settings: Settings) -> None:
     assert [(each.language, each.rows, each.translate) for each in rehearsal.languages] == [("de", 3, 2), ("es", 2, 2)]
 
 
+def test_a_plan_goes_as_far_as_predictions_made_elsewhere(settings: Settings) -> None:
+    rehearsal = rehearse(parse_config(settings))
+    assert [each.seconds for each in rehearsal.languages] == [None, None]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["alignment", "constrained"])
 @pytest.mark.usefixtures("gazetteer")
