@@ -112,7 +112,7 @@ def align_by_similarity(
         right = encoder.encode([pair[1] for pair in part], target)
         for number, alignment in _link(_prepare(left, settings), _prepare(right, settings), settings):
             alignments[part[number]] = alignment
-    return [alignments[pair] for pair in pairs]
+    return [alignments.get(pair, WordAlignment(())) for pair in pairs]  # `_link` leaves out what has an empty side
 
 
 def _prepare(side: Packed, settings: LinkSettings) -> Packed:

@@ -64,7 +64,7 @@ class MTEncoderAligner:
         distortion: float = 0.0,
         threshold: float | None = None,
         temperature: float = 0.05,
-        adapter: str | Path | None = None,
+        adapter: str | Path | None = "auto",
         revision: str | None = None,
         allow_pickle: bool = False,
         device: str = "cpu",
