@@ -33,7 +33,7 @@ class FilePredictor:
         format, scheme: how to read it, see `spanferry.data.formats.read_examples`.
 
     Raises:
-        DataError: the file is not what its format says, or has two predictions for one text.
+        DataError: the file is not what its format says, or has different predictions for one text.
 
     >>> import json, tempfile
     >>> from spanferry.data.tasks import get_task
@@ -66,7 +66,15 @@ class FilePredictor:
             return
         self._known, self._read = {}, stamp
         if stamp is not None:
-            for row in read_examples(self._path, self._task, format=self._format, scheme=self._scheme, repair=True):
+            rows = read_examples(
+                self._path,
+                self._task,
+                format=self._format,
+                columns={"id": None},  # texts tell predictions apart; ids may repeat, from one language to the next
+                scheme=self._scheme,
+                repair=True,
+            )
+            for row in rows:
                 self._add(row)
 
     def predict(self, examples: Sequence[Example], *, language: str) -> list[Prediction]:
@@ -86,23 +94,24 @@ class FilePredictor:
         return [self._known.get(key, Prediction()) for key in keys]
 
     def _add(self, row: Example) -> None:
-        key = text_key(row)
-        if key in self._known:
-            raise DataError(
-                f"row {row.id!r} is the second prediction for the text {_shown(row)}, expected one a text",
-                path=self._path,
-            )
-        spans = sorted(row.spans)
         given = row.meta.get("scores")
-        scores = _scores(row, given, self._path) if given is not None else [None] * len(spans)
-        order = sorted(range(len(row.spans)), key=row.spans.__getitem__)
-        label_scores = {}
-        if (score := row.meta.get("label_score")) is not None:
-            [label_scores_value] = _scores(row, [score], self._path, expected=1)
-            label_scores = dict.fromkeys(self._task.labels, label_scores_value)
-        self._known[key] = Prediction(
-            tuple(spans), tuple(scores[number] for number in order), labels=row.labels, label_scores=label_scores
+        scores = [None] * len(row.spans) if given is None else _scores(row, given, len(row.spans), self._path)
+        found = sorted(zip(row.spans, scores, strict=True), key=lambda pair: pair[0])
+        label_scores: dict[str, float] = {}
+        if (chance := row.meta.get("label_score")) is not None:
+            label_scores = dict.fromkeys(self._task.labels, _scores(row, [chance], 1, self._path)[0])
+        prediction = Prediction(
+            tuple(span for span, _ in found),
+            tuple(score for _, score in found),
+            labels=row.labels,
+            label_scores=label_scores,
         )
+        key = text_key(row)
+        before = self._known.setdefault(key, prediction)
+        if (before.spans, before.scores, before.labels) != (prediction.spans, prediction.scores, prediction.labels):
+            raise DataError(
+                f"found two different predictions for the text {_shown(row)}, expected one a text", path=self._path
+            )
 
 
 def text_key(example: Example) -> str:
@@ -136,13 +145,10 @@ def prediction_row(task: Task, example: Example, prediction: Prediction) -> dict
     return row
 
 
-def _scores(row: Example, given: Any, path: Path, expected: int | None = None) -> list[float]:
-    wanted = len(row.spans) if expected is None else expected
-    good = isinstance(given, Sequence) and len(given) == wanted
+def _scores(row: Example, given: Any, expected: int, path: Path) -> list[float]:
+    good = isinstance(given, Sequence) and len(given) == expected
     if not good or not all(isinstance(each, int | float) and 0 <= each <= 1 for each in given):
-        raise DataError(
-            f"row {row.id!r}: scores are {given!r}, expected {wanted} numbers in 0..1, one a span", path=path
-        )
+        raise DataError(f"{_shown(row)}: scores are {given!r}, expected {expected} numbers in 0..1", path=path)
     return [float(each) for each in given]
 
 

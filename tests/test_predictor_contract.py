@@ -271,7 +271,13 @@ def test_predictions_that_are_not_there_are_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (['{"id": "1", "text": "a", "spans": []}', '{"id": "2", "text": "a", "spans": []}'], "second prediction"),
+        (
+            [
+                '{"id": "1", "text": "a", "spans": []}',
+                '{"id": "1", "text": "a", "spans": [{"start": 0, "end": 1, "label": "X"}]}',
+            ],
+            "two different predictions for the text 'a'",
+        ),
         (['{"id": "1", "text": "a", "spans": [], "scores": [0.5]}'], "expected 0 numbers"),
         (
             ['{"id": "1", "text": "a", "spans": [{"start": 0, "end": 1, "label": "X"}], "scores": [1.5]}'],
