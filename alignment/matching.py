@@ -104,6 +104,9 @@ def softmax_probability(similarity: torch.Tensor, sizes: torch.Tensor) -> tuple[
     return logits.softmax(2).masked_fill(outside, 0.0), logits.softmax(1).masked_fill(outside, 0.0)
 
 
+_ENTMAX_ZERO = 1e-6
+
+
 def entmax(logits: torch.Tensor, dim: int) -> torch.Tensor:
     """Return the 1.5-entmax of ``logits`` along ``dim``: like softmax, but what is far behind the best gets 0.
 
@@ -126,7 +129,9 @@ def entmax(logits: torch.Tensor, dim: int) -> torch.Tensor:
     spread = ranked.square().cumsum(dim) - count * mean.square()
     bounds = mean - ((1 - spread) / count).clamp_min(0.0).sqrt()
     last = (bounds <= ranked).sum(dim, keepdim=True).clamp_min(1) - 1
-    return (z - bounds.gather(dim, last)).clamp_min(0.0).square()
+    probability = (z - bounds.gather(dim, last)).clamp_min(0.0).square()
+    # What t's rounding leaves of a zero is no link: padding moves the rounding, and would make links.
+    return probability.masked_fill(probability < _ENTMAX_ZERO, 0.0)
 
 
 def entmax_probability(similarity: torch.Tensor, sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
