@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from spanferry.data.correction_columns import POST_EDITED
 from spanferry.data.provenance import provenance_columns
 from spanferry.data.tasks import get_task
 from spanferry.flows.config import AnyConfig, BuildConfig
@@ -93,7 +94,7 @@ def _body(config: BuildConfig, report: Mapping[str, Any]) -> list[str]:
     carried = " and carried the labels of its spans over" if get_task(config.task).spans_in else ""
     return [
         f"# {_title(config)}, machine-translated",
-        f"> **Machine-translated.** A machine translated the text {way}{carried}. No person has checked it.",
+        f"> **Machine-translated.** A machine translated the text {way}{carried}. {_checked(report)}",
         "```python\nfrom datasets import load_dataset\n\n"
         f'dataset = load_dataset("path/of/this/folder", "{next(iter(languages))}")\n```',
         "## What it holds",
@@ -101,7 +102,7 @@ def _body(config: BuildConfig, report: Mapping[str, Any]) -> list[str]:
         *(_reasons(report)),
         "Every lost example and span is in `dropped/`, with its reason; all counts are in `report.json`.",
         "## Columns beside the task's own",
-        _columns(config),
+        _columns(config, report),
         "## How it was made",
         f"- task: `{config.task}`; model: `{config.translation.model}`\n"
         f"- signature: `{report['signature']}`\n"
@@ -109,6 +110,15 @@ def _body(config: BuildConfig, report: Mapping[str, Any]) -> list[str]:
         "## License",
         _license(config),
     ]
+
+
+def _checked(report: Mapping[str, Any]) -> str:
+    """Say whether people have corrected anything."""
+    edited = {name: entry["total"].get(POST_EDITED, 0) for name, entry in report["languages"].items()}
+    if not any(edited.values()):
+        return "No person has checked it."
+    rows = ", ".join(f"{number:,} of {name}" for name, number in edited.items() if number)
+    return f"People corrected some rows ({rows}): in these `{POST_EDITED}` is true. No person has checked the others."
 
 
 def _table(report: Mapping[str, Any]) -> str:
@@ -134,9 +144,10 @@ def _reasons(report: Mapping[str, Any]) -> list[str]:
     return ["\n".join(["Reasons (an example may have several):", "", *lines])] if lines else []
 
 
-def _columns(config: BuildConfig) -> str:
+def _columns(config: BuildConfig, report: Mapping[str, Any]) -> str:
     lines = []
-    for name in provenance_columns(get_task(config.task)):
+    task = get_task(config.task)
+    for name in provenance_columns(task):
         if name.startswith("source_"):
             meaning = "the text that was translated"
         elif name.startswith("translation_score"):
@@ -144,6 +155,9 @@ def _columns(config: BuildConfig) -> str:
         else:
             meaning = _COLUMNS[name]
         lines.append(f"- `{name}`: {meaning}")
+    if any(POST_EDITED in entry["total"] for entry in report["languages"].values()):
+        lines.append(f"- `{POST_EDITED}`: whether a person corrected the row (only in languages where some row was)")
+        lines.append("- `machine_...`: text and spans as the machine had them; null where nobody corrected the row")
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ import typer
 from spanferry.data.errors import BuildError, ConfigError, SpanferryError
 from spanferry.flows.compare_command import compare_command
 from spanferry.flows.ensemble_command import ensemble_command
+from spanferry.flows.inspect_command import inspect_command
 from spanferry.flows.memory_command import memory
 from spanferry.flows.models_command import models
 from spanferry.flows.predict_command import predict_command
@@ -152,6 +153,7 @@ def init(
     print(f"wrote {path}. Edit it, then: spanferry plan {path}; spanferry build {path}")
 
 
+app.command("inspect")(inspect_command)
 app.command("predict")(predict_command)
 app.command("score")(score_command)
 app.command("publish")(publish_command)

@@ -7,6 +7,7 @@ bytes, however often the build was interrupted.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from itertools import chain, islice
 from pathlib import Path
@@ -18,8 +19,16 @@ from spanferry.data.errors import BuildError
 from spanferry.data.formats import replacing
 from spanferry.data.parquet import write_parquet
 from spanferry.data.signature import fingerprint, signature
+from spanferry.data.tasks import get_task
 from spanferry.flows.card import card
 from spanferry.flows.config import AnyConfig, BuildConfig
+from spanferry.flows.corrections import (
+    apply_corrections,
+    count_corrections,
+    has_corrections,
+    read_corrections,
+    with_corrections,
+)
 from spanferry.flows.dataset_rows import writer_of
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.jobs import BuildPlan
@@ -81,6 +90,9 @@ def _write_split(plan: BuildPlan, language: str, split: Split, shards: Sequence[
     counts = add_counts(shard.counts for shard in shards)
     schema, tokens = merged_schema(plan.splits), any(each.tokens for each in plan.splits)
     writer = writer_of(plan.config)
+    corrections = read_corrections(folder, language, split.name)
+    if has_corrections(folder, language):  # the columns of all splits of a language are the same
+        writer = with_corrections(writer, get_task(plan.config.task))
     key = fingerprint(
         {
             "step": writer.step,
@@ -89,21 +101,24 @@ def _write_split(plan: BuildPlan, language: str, split: Split, shards: Sequence[
             "labels": schema.labels,
             "tokens": tokens,
             "rows": ROWS_A_FILE,
+            **({"corrections": [asdict(each) for each in corrections.values()]} if corrections else {}),
         }
     )
+    outcomes = [folder.shard(language, split.name, index) for index in range(len(split.shards))]
+    counts |= count_corrections(_read(outcomes), corrections)
     mark = folder.state / "dataset" / language / f"{split.name}.json"
     if _up_to_date(folder, mark, key):
         return counts
     stage_name = f"{language}: writing {split.name}"
     progress.start(stage_name, counts["rows"])
     features = writer.features(schema, tokens)
-    outcomes = [folder.shard(language, split.name, index) for index in range(len(split.shards))]
     total = max(1, -(-counts["kept"] // ROWS_A_FILE))
     written = [folder.data(language, split.name, index, total) for index in range(total)]
     for old in written[0].parent.glob(f"{split.name}-*-of-*.parquet"):
         if old not in written:
             old.unlink()
-    rows = (writer.row(each) for each in _read(outcomes) if not each["reasons"])
+    kept = (each for each in _read(outcomes) if not each["reasons"])
+    rows = map(writer.row, apply_corrections(kept, corrections))
     for path in written:
         with replacing(path) as temporary:
             write_parquet(islice(rows, ROWS_A_FILE), temporary, features)

@@ -4,6 +4,7 @@ out/demo/
   README.md  report.json  config.yaml      the card, the counts, the settings: what a reader needs
   data/de/train-00000-of-00001.parquet     the dataset, one config a language
   dropped/de/train.jsonl                   every lost example and span, with its reason
+  corrections/de/train.jsonl               what people corrected (`spanferry review import`): later builds keep it
   rejects/train.jsonl                      source rows that could not be read (on_error: skip)
   to-predict.jsonl                         texts that wait for predictions made elsewhere (translate-test)
   .spanferry/                              what lets a build go on where it stopped; may be deleted when done

@@ -106,7 +106,7 @@ def print_summary(result: BuildResult) -> None:
         cells = [language, *(f"{total[name]:,}" for name in headers[1:])]
         table.add_row(*cells, *_time_cells(result.timings.get(language)))
     console.print(table)
-    for line in [*_losses(result.report), *_marks(result.report), *_sureness(result.report)]:
+    for line in [*_losses(result.report), *_marks(result.report), *_sureness(result.report), *_edited(result.report)]:
         console.print(Text(f"  {line}"), soft_wrap=True)
     for line in worth_lines(result.report):
         console.print(Text(f"  {line}"), soft_wrap=True)
@@ -180,6 +180,20 @@ def _sureness(report: Mapping[str, Any]) -> list[str]:
         used = report["calibration"]
         lines.append(f"the confidence was fitted to {used['spans']:,} spans of gold; on gold that was held out:")
         lines += [f"  {line}" for line in Reliability.from_json(used["held_out"]).lines()]
+    return lines
+
+
+def _edited(report: Mapping[str, Any]) -> list[str]:
+    """Say how many rows are as people corrected them, and how many corrections no row fits any more."""
+    lines = []
+    for language, total in _totals(report).items():
+        if total.get("post_edited"):
+            lines.append(f"{language}: {total['post_edited']:,} rows are as people corrected them")
+        if total.get("corrections_unused"):
+            lines.append(
+                f"{language}: {total['corrections_unused']:,} corrections are not used: their rows are gone, were "
+                "dropped, or have another source text now"
+            )
     return lines
 
 

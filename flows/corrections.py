@@ -1,0 +1,125 @@
+"""What people corrected in a build: kept beside it, put into the dataset by every later build.
+
+A correction lies in ``corrections/<language>/<split>.jsonl``, outside the state that may be deleted. It holds the
+source that it was made for, so that it is never put on another text: where a row is gone, was dropped, or has another
+source text now, its correction stays on file, is not used, and is counted as such.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from spanferry.alignment.tokens import tokenize
+from spanferry.data.correction_columns import POST_EDITED, correction_features, correction_row
+from spanferry.data.example import Span
+from spanferry.data.schema import Schema
+from spanferry.data.tasks import Task
+from spanferry.flows.dataset_rows import RowWriter
+from spanferry.flows.folder import BuildFolder
+from spanferry.flows.outcomes import Outcome, pack, unpack
+from spanferry.flows.shards import read_records, write_records
+
+
+@dataclass(frozen=True)
+class Correction:
+    """One example as a person wants it.
+
+    Attributes:
+        id: the example.
+        source: field -> the source text that it was made for.
+        fields: field -> the corrected target text.
+        spans: the corrected spans, sorted.
+        language: FLORES-200 code of the target text.
+    """
+
+    id: str
+    source: Mapping[str, str]
+    fields: Mapping[str, str]
+    spans: tuple[Span, ...]
+    language: str
+
+    def fits(self, outcome: Mapping[str, Any]) -> bool:
+        """Tell whether the example is still in the build, kept, and has the source text of then."""
+        return outcome["target"] is not None and dict(self.source) == outcome["source"]
+
+
+def corrections_file(folder: BuildFolder, language: str, split: str) -> Path:
+    """Return where the corrections of one language (BCP-47) and split lie."""
+    return folder.root / "corrections" / language / f"{split}.jsonl"
+
+
+def read_corrections(folder: BuildFolder, language: str, split: str) -> dict[str, Correction]:
+    """Return the corrections of one language and split by id; none where there is no file."""
+    path = corrections_file(folder, language, split)
+    if not path.exists():
+        return {}
+    return {
+        record["id"]: Correction(**{**record, "spans": tuple(Span(**span) for span in record["spans"])})
+        for record in read_records(path)
+    }
+
+
+def write_corrections(folder: BuildFolder, language: str, split: str, corrections: Iterable[Correction]) -> None:
+    """Write the corrections of one language and split, sorted by id."""
+    records = (asdict(each) for each in sorted(corrections, key=lambda each: each.id))
+    write_records(corrections_file(folder, language, split), records)
+
+
+def has_corrections(folder: BuildFolder, language: str) -> bool:
+    """Tell whether anything of a language was corrected, in any split."""
+    return any((folder.root / "corrections" / language).glob("*.jsonl"))
+
+
+def corrected(outcome: Outcome, correction: Correction | None) -> Outcome:
+    """Return an outcome with a person's texts and spans as its target, and the machine's under ``machine``.
+
+    Projections, scores and verdicts stay those of the machine's version. The outcome is returned as it is where the
+    correction does not fit it.
+    """
+    if correction is None or not correction.fits(outcome):
+        return outcome
+    machine = unpack(outcome["target"])
+    tokens = {
+        field: old if correction.fields[field] == machine.fields[field] else _tokens(correction, field)
+        for field, old in machine.tokens.items()
+    }
+    target = replace(machine, fields=correction.fields, spans=correction.spans, tokens=tokens)
+    return {**outcome, "target": pack(target), "machine": pack(machine)}
+
+
+def _tokens(correction: Correction, field: str) -> tuple[tuple[int, int], ...]:
+    [text] = tokenize([correction.fields[field]], correction.language)
+    return tuple((token.start, token.end) for token in text.tokens)
+
+
+def apply_corrections(outcomes: Iterable[Outcome], corrections: Mapping[str, Correction]) -> Iterator[Outcome]:
+    """Yield the outcomes, each with its correction, if it has one that fits."""
+    return (corrected(outcome, corrections.get(outcome["id"])) for outcome in outcomes)
+
+
+def count_corrections(outcomes: Iterable[Outcome], corrections: Mapping[str, Correction]) -> dict[str, int]:
+    """Count the corrections that are in the dataset (``post_edited``) and those that no row fits (``unused``)."""
+    if not corrections:
+        return {}
+    used = sum("machine" in outcome for outcome in apply_corrections(outcomes, corrections))
+    counts = Counter({POST_EDITED: used, "corrections_unused": len(corrections) - used})
+    return dict(+counts)
+
+
+def with_corrections(writer: RowWriter, task: Task) -> RowWriter:
+    """Return a writer whose rows say whether a person corrected them, see `spanferry.data.correction_columns`."""
+
+    def features(schema: Schema, tokens: bool) -> Any:
+        found = writer.features(schema, tokens)
+        found.update(correction_features(task))
+        return found
+
+    def row(outcome: Outcome) -> dict[str, Any]:
+        machine = outcome.get("machine")
+        return correction_row(task, writer.row(outcome), None if machine is None else unpack(machine))
+
+    return RowWriter(f"{writer.step},corrected/1", features, row)
