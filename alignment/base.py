@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
+CORPUS_WISE = "corpus-wise"
+"""Stands in the fingerprint of an aligner whose links depend on the other pairs of a call, and so in that of whatever
+uses it: what it says of a pair is not to be remembered for that pair."""
+
 
 class Token(NamedTuple):
     """A word of a text, with its place: ``text[start:end]``, half-open, in Unicode code points."""
@@ -55,7 +59,10 @@ class Aligner(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Identity of everything that can change the links (weights, layer, method), and of nothing else."""
+        """Identity of everything that can change the links (weights, layer, method), and of nothing else.
+
+        It has `CORPUS_WISE` in it where the links of a pair depend on the other pairs of the call.
+        """
         ...
 
     def align(

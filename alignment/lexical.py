@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from spanferry.alignment.base import Link, TokenizedText, WordAlignment
+from spanferry.alignment.base import CORPUS_WISE, Link, TokenizedText, WordAlignment
 from spanferry.alignment.cooccurrence import Cells, Counts, Lexicon
 from spanferry.alignment.priors import Priors, PriorsByLanguage
 from spanferry.alignment.symmetrize import get_symmetrization
@@ -91,6 +91,8 @@ class LexicalAligner:
         self._priors = PriorsByLanguage(priors)
         self._lexicons: dict[tuple[str, str], tuple[Priors, Lexicon]] = {}
         self._fingerprint = f"lexical:{self._priors.fingerprint}:{readings}:{threshold}:{symmetrization}"
+        if readings > 1:
+            self._fingerprint += f":{CORPUS_WISE}"
 
     @property
     def fingerprint(self) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from spanferry.alignment.base import Link, TokenizedText, WordAlignment
+from spanferry.alignment.base import CORPUS_WISE, Link, TokenizedText, WordAlignment
 from spanferry.alignment.priors import NULL, Priors, PriorsByLanguage
 from spanferry.alignment.symmetrize import get_symmetrization
 from spanferry.data.errors import ConfigError, DataError, ModelError
@@ -72,7 +72,8 @@ class EflomalAligner:
             model=depth, rel_iterations=effort, null_prior=null_prior, n_samplers=samplers
         )
         self._priors = PriorsByLanguage(priors)
-        self._fingerprint = f"eflomal-{version('eflomal')}:{symmetrization}:{depth}:{effort}:{null_prior}:{samplers}"
+        settings = f"{symmetrization}:{depth}:{effort}:{null_prior}:{samplers}"
+        self._fingerprint = f"eflomal-{version('eflomal')}:{CORPUS_WISE}:{settings}"
         if self._priors.fingerprint:
             self._fingerprint += f":{self._priors.fingerprint}"
 

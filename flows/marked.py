@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from spanferry.data.errors import ConfigError
 from spanferry.data.example import Example, Span
 from spanferry.flows.jobs import Direction
-from spanferry.flows.parts import Parts
+from spanferry.flows.parts import Parts, markers_of
 from spanferry.projection.base import Projector
 from spanferry.projection.calibrated import CalibratedProjector
 from spanferry.projection.marked_text import Unmarked
@@ -48,12 +48,6 @@ class Marks:
     projector: Projector
     placed: Mapping[Place, tuple[Range | None, ...]]
     counts: Mapping[int, Mapping[str, int]]
-
-
-def markers_of(projector: Projector) -> MarkersProjector | None:
-    """Return the projector by marks that this is, calibrated or not; None if it is another."""
-    inner = projector.projector if isinstance(projector, CalibratedProjector) else projector
-    return inner if isinstance(inner, MarkersProjector) else None
 
 
 def translate_with_marks(

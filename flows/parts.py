@@ -14,9 +14,12 @@ from spanferry.data.tasks import Task, get_task
 from spanferry.flows.config import AnyConfig, BuildConfig
 from spanferry.flows.predict_config import TranslateTestConfig
 from spanferry.projection.base import Projection, Projector, TranslatedText
+from spanferry.projection.calibrated import CalibratedProjector
 from spanferry.projection.carry import OnLost
 from spanferry.projection.filters import Filter, load_filters
+from spanferry.projection.markers import MarkersProjector
 from spanferry.projection.prediction import Predictor, load_predictor, predictor_settings
+from spanferry.projection.remembering import ProjectionMemory, RememberingProjector, beside
 from spanferry.translation.base import Translator
 from spanferry.translation.checkpoints import cache_folder
 from spanferry.translation.memory import TranslationMemory
@@ -109,15 +112,16 @@ def load_parts(config: AnyConfig) -> Parts:
 def _load(config: AnyConfig) -> Parts:
     task = get_task(config.task)
     translator = _translator(config)
+    memory_file = _memory_file(config.run.memory)
     return Parts(
         task=task,
         translator=translator,
         text=TextSettings(protect=tuple(config.translation.protect), split=config.translation.split),
-        projector=_projector(config, translator) if task.spans_in else NoSpans(),
+        projector=_remembering(_projector(config, translator), memory_file) if task.spans_in else NoSpans(),
         filters=load_filters(config.filters),
         filter_settings=config.filters,
         on_lost=config.projection.on_lost if isinstance(config, BuildConfig) else "keep",
-        memory=_memory(config.run.memory),
+        memory=None if memory_file is None else TranslationMemory(memory_file),
         predictor=None if isinstance(config, BuildConfig) else _predictor(config, task),
         predictor_labels={} if isinstance(config, BuildConfig) else config.predictor.labels,
         fields=config.translation.fields,
@@ -208,7 +212,20 @@ def _aligner_defaults(config: AnyConfig, translator: Translator, aligner: str) -
     return defaults
 
 
-def _memory(setting: str | bool) -> TranslationMemory | None:
+def _memory_file(setting: str | bool) -> Path | None:
     if setting is False:
         return None
-    return TranslationMemory(cache_folder() / "memory.sqlite" if setting is True else Path(setting))
+    return cache_folder() / "memory.sqlite" if setting is True else Path(setting)
+
+
+def _remembering(projector: Projector, memory_file: Path | None) -> Projector:
+    """Let a projector remember; not one by marks, whose work is the translation, which is remembered."""
+    if markers_of(projector) is not None:
+        return projector
+    return RememberingProjector(projector, None if memory_file is None else ProjectionMemory(beside(memory_file)))
+
+
+def markers_of(projector: Projector) -> MarkersProjector | None:
+    """Return the projector by marks that this is, calibrated or not; None if it is another."""
+    inner = projector.projector if isinstance(projector, CalibratedProjector) else projector
+    return inner if isinstance(inner, MarkersProjector) else None

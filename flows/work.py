@@ -13,9 +13,9 @@ from pathlib import Path
 from spanferry.data.example import Example
 from spanferry.flows.config import AnyConfig
 from spanferry.flows.jobs import Direction, Job
-from spanferry.flows.marked import Marks, markers_of, translate_with_marks
+from spanferry.flows.marked import Marks, translate_with_marks
 from spanferry.flows.outcomes import Outcome, count, outcome, unpack
-from spanferry.flows.parts import Parts, load_parts
+from spanferry.flows.parts import Parts, load_parts, markers_of
 from spanferry.flows.predict_work import predict_and_carry
 from spanferry.flows.report import check_balance
 from spanferry.flows.shards import Sidecar, finish, read_records, write_records

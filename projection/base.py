@@ -96,7 +96,11 @@ class Projector(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Identity of everything that can change the projections, and of nothing else."""
+        """Identity of everything that can change the projections, and of nothing else.
+
+        It has `spanferry.alignment.base.CORPUS_WISE` in it where what becomes of a text depends on the other texts of
+        the call; the fingerprint of an aligner that is such says so already.
+        """
         ...
 
     def project(self, texts: Sequence[TranslatedText], *, source: str, target: str) -> list[tuple[Projection, ...]]:

@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spanferry.data.errors import BuildError, ConfigError
+from spanferry.data.shared_file import CorruptMemoryWarning
 from spanferry.translation.base import Hypothesis
-from spanferry.translation.memory import CorruptMemoryWarning, TranslationMemory
+from spanferry.translation.memory import TranslationMemory
 
 PAIR = ("model@1", "eng_Latn", "deu_Latn")
 
