@@ -16,6 +16,8 @@ from spanferry.data.example import Example
 from spanferry.data.spans import flatten
 from spanferry.translation.languages import get_language
 
+_BATCH = 8
+
 
 def train_tagger(
     examples: Sequence[Example],
@@ -47,9 +49,15 @@ def train_tagger(
     Raises:
         ConfigError: ``epochs`` is below 1, or spaCy has no such language.
         DataError: no example has spans.
+
+    >>> import tempfile
+    >>> from spanferry.data.example import Span
+    >>> data = [Example("1", {"text": "Zoë laughs."}, (Span(0, 3, "PER"),))]
+    >>> folder = train_tagger(data, Path(tempfile.mkdtemp()) / "tagger", language="en", epochs=1)
+    >>> (folder / "ner").is_dir()
+    True
     """
     import spacy
-    from spacy.util import minibatch
 
     if epochs < 1:
         raise ConfigError(f"epochs is {epochs}: expected 1 or more")
@@ -70,8 +78,8 @@ def train_tagger(
         for epoch in range(1, epochs + 1):
             order.shuffle(data)
             losses: dict[str, float] = {}
-            for batch in minibatch(data, size=8):
-                pipeline.update(batch, sgd=optimizer, drop=0.3, losses=losses)
+            for start in range(0, len(data), _BATCH):
+                pipeline.update(data[start : start + _BATCH], sgd=optimizer, drop=0.3, losses=losses)
             if report is not None:
                 report(epoch, losses["ner"])
     folder = Path(folder)
@@ -98,7 +106,7 @@ def _example(pipeline: Any, example: Example, field: str) -> Any:
 def _seeded(seed: int) -> Iterator[None]:
     """Seed the generators that spaCy draws from, and give them back as they were."""
     import numpy as np
-    from spacy.util import fix_random_seed
+    from thinc.api import fix_random_seed
 
     before = random.getstate(), np.random.get_state()
     fix_random_seed(seed)
