@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -22,7 +22,7 @@ from spanferry.flows.cost import peak_memory
 from spanferry.flows.dataset import finish_build
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.jobs import BuildPlan, Job
-from spanferry.flows.parts import Parts, load_parts
+from spanferry.flows.parts import Parts, load_parts, projection_stats
 from spanferry.flows.predict_work import ask_for_predictions
 from spanferry.flows.progress import Progress, Silent
 from spanferry.flows.report import BuildResult, Timing
@@ -139,6 +139,7 @@ def _build_language(
     began = time.monotonic()
     translating, carrying = f"{language.bcp47}: translating", f"{language.bcp47}: carrying"
     stats: list[TranslationStats] = []
+    asked_before = replace(projection_stats(parts))
     progress.start(translating, total, total - rows)
     progress.start(carrying, total, total - rows)
 
@@ -164,6 +165,8 @@ def _build_language(
         model_seconds=sum(each.model_seconds for each in stats),
         characters=sum(each.characters for each in stats),
         predicted=0 if parts.predictor is None else rows,
+        projected=(asked := projection_stats(parts)).projected - asked_before.projected,
+        projections_remembered=asked.remembered - asked_before.remembered,
     )
 
 

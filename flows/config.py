@@ -142,7 +142,9 @@ class RunSettings(Settings):
     threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads of a worker; 0 chooses")
     batch_tokens: Annotated[int, Field(ge=0)] = Field(0, description="tokens of a batch, padding included; 0 chooses")
     shard_rows: Annotated[int, Field(ge=1)] = Field(2000, description="rows a shard: what a crash costs at most")
-    memory: str | bool = Field(True, description="translation memory: a file, true (in the user's cache), false")
+    memory: str | bool = Field(
+        True, description="what was translated and projected before: a file, true (in the user's cache), false"
+    )
 
 
 class What(Settings):

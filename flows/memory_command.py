@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +16,7 @@ import typer
 from spanferry.data.errors import ConfigError
 
 if TYPE_CHECKING:
+    from spanferry.projection.remembering import ProjectionMemory
     from spanferry.translation.memory import TranslationMemory
     from spanferry.translation.memory_upkeep import Choice
 
@@ -39,6 +42,8 @@ def info(file: MemoryFile = None, as_json: Annotated[bool, typer.Option("--json"
     with _opened(file) as opened:
         found = scopes(opened)
         size = opened.path.stat().st_size
+    with _projections(opened.path) as beside_it:
+        projections = None if beside_it is None else (str(beside_it.path), len(beside_it))
     if as_json:
         rows = [
             {
@@ -47,12 +52,16 @@ def info(file: MemoryFile = None, as_json: Annotated[bool, typer.Option("--json"
             }
             for scope in found
         ]  # fmt: skip
-        print(json.dumps({"file": str(opened.path), "bytes": size, "scopes": rows}, indent=2, ensure_ascii=False))
+        found_there = None if projections is None else {"file": projections[0], "entries": projections[1]}
+        facts = {"file": str(opened.path), "bytes": size, "scopes": rows, "projections": found_there}
+        print(json.dumps(facts, indent=2, ensure_ascii=False))
         return
     print(f"{opened.path}: {sum(scope.entries for scope in found):,} sentences, {size / 1e6:,.1f} MB")
     for scope in found:
         days = f"{_moment(scope.oldest)[:10]} to {_moment(scope.newest)[:10]}"
         print(f"{scope.entries:>12,}  {scope.source} -> {scope.target}  {days}  {scope.fingerprint}")
+    if projections is not None:
+        print(f"{projections[0]}: what became of the spans of {projections[1]:,} texts")
 
 
 @memory.command()
@@ -96,7 +105,10 @@ def prune(
     target: TargetLanguage = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how many.")] = False,
 ) -> None:
-    """Remove sentences from the memory, and make the file smaller. At least one condition must say which."""
+    """Remove sentences from the memory, and make the file smaller. At least one condition must say which.
+
+    Projections know no model and no language; those that are too old go when age is all that is asked for.
+    """
     from spanferry.translation.memory_upkeep import Choice, count
     from spanferry.translation.memory_upkeep import prune as remove
 
@@ -112,6 +124,8 @@ def prune(
             return
         before = opened.path.stat().st_size
         removed = remove(opened, choice)
+        if choice == Choice(before=choice.before) and choice.before is not None:
+            _prune_projections(opened.path, choice.before)
         print(f"removed {removed:,} sentences, {(before - opened.path.stat().st_size) / 1e6:,.1f} MB")
 
 
@@ -126,13 +140,33 @@ def _opened(file: Path | None) -> TranslationMemory:
     return TranslationMemory(path)
 
 
+@contextmanager
+def _projections(memory_file: Path) -> Iterator[ProjectionMemory | None]:
+    """Open the memory of projections beside that of translations, if it is there."""
+    from spanferry.projection.remembering import ProjectionMemory, beside
+
+    if not (path := beside(memory_file)).is_file():
+        yield None
+        return
+    with ProjectionMemory(path) as opened:
+        yield opened
+
+
+def _prune_projections(memory_file: Path, before: int) -> None:
+    with _projections(memory_file) as opened:
+        if opened is not None:
+            print(f"removed {opened.prune(before):,} projections")
+
+
 def _choice(model: str | None, source: str | None, target: str | None, older_than: str | None = None) -> Choice:
     from spanferry.translation.languages import get_language
     from spanferry.translation.memory_upkeep import Choice
 
+    def flores(code: str | None) -> str | None:
+        return None if code is None else get_language(code).flores
+
     before = None if older_than is None else int(time.time()) - _seconds(older_than)
-    codes = [None if code is None else get_language(code).flores for code in (source, target)]
-    return Choice(model, *codes, before=before)
+    return Choice(model, flores(source), flores(target), before)
 
 
 def _seconds(age: str) -> int:

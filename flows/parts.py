@@ -19,7 +19,7 @@ from spanferry.projection.carry import OnLost
 from spanferry.projection.filters import Filter, load_filters
 from spanferry.projection.markers import MarkersProjector
 from spanferry.projection.prediction import Predictor, load_predictor, predictor_settings
-from spanferry.projection.remembering import ProjectionMemory, RememberingProjector, beside
+from spanferry.projection.remembering import ProjectionMemory, ProjectionStats, RememberingProjector, beside
 from spanferry.translation.base import Translator
 from spanferry.translation.checkpoints import cache_folder
 from spanferry.translation.memory import TranslationMemory
@@ -223,6 +223,11 @@ def _remembering(projector: Projector, memory_file: Path | None) -> Projector:
     if markers_of(projector) is not None:
         return projector
     return RememberingProjector(projector, None if memory_file is None else ProjectionMemory(beside(memory_file)))
+
+
+def projection_stats(parts: Parts) -> ProjectionStats:
+    """Return what was asked of the projection method so far, and what was remembered; zeros where nobody counts."""
+    return parts.projector.stats if isinstance(parts.projector, RememberingProjector) else ProjectionStats()
 
 
 def markers_of(projector: Projector) -> MarkersProjector | None:

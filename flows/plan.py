@@ -16,12 +16,14 @@ from tempfile import TemporaryDirectory
 from spanferry.flows.build import choose_languages, require_languages
 from spanferry.flows.config import AnyConfig
 from spanferry.flows.folder import BuildFolder
-from spanferry.flows.jobs import BuildPlan, Job
+from spanferry.flows.jobs import BuildPlan, Direction, Job
 from spanferry.flows.parts import Parts, load_parts
 from spanferry.flows.progress import Progress, Silent, duration
 from spanferry.flows.source import stage
-from spanferry.flows.work import carry_examples, read_shard, translate_examples
+from spanferry.flows.work import Translated, carry_examples, read_shard, translate_examples
+from spanferry.projection.base import Projection, Reason, TranslatedText
 from spanferry.projection.prediction import PredictionsMissing
+from spanferry.projection.remembering import RememberingProjector
 from spanferry.translation.base import Hypothesis, Translator
 from spanferry.translation.languages import Language
 from spanferry.translation.memory import TranslationMemory
@@ -43,6 +45,8 @@ class LanguagePlan:
         remembered: those of them that the translation memory has.
         translate: those that the model would translate.
         characters: their length.
+        spans_texts: texts with spans in the rows that are not reused; 0 in translate-test, where nobody knows yet.
+        projections_remembered: those of them whose projection is remembered.
         seconds: expected time; None if there is nothing to measure.
     """
 
@@ -53,6 +57,8 @@ class LanguagePlan:
     remembered: int
     translate: int
     characters: int
+    spans_texts: int
+    projections_remembered: int
     seconds: float | None
 
 
@@ -91,8 +97,11 @@ def _language(plan: BuildPlan, language: Language, parts: Parts, progress: Progr
     stats = TranslationStats()
     stage_name = f"{language.bcp47}: counting"
     progress.start(stage_name, sum(job.rows for job in open_jobs))
+    texts = remembered = 0
     for job in open_jobs:
-        translate_examples(read_shard(job), counting, job.direction, stats=stats)
+        translated = translate_examples(read_shard(job), counting, job.direction, stats=stats)
+        asked, known = _projections(translated, parts, job.direction)
+        texts, remembered = texts + asked, remembered + known
         progress.advance(stage_name, job.rows)
     progress.finish(stage_name)
     return LanguagePlan(
@@ -103,18 +112,34 @@ def _language(plan: BuildPlan, language: Language, parts: Parts, progress: Progr
         remembered=stats.remembered,
         translate=stats.translated,
         characters=stats.characters,
+        spans_texts=texts,
+        projections_remembered=remembered,
         seconds=_estimate(open_jobs[0], parts, stats.characters) if open_jobs else 0.0,
     )
 
 
+def _projections(translated: Translated, parts: Parts, direction: Direction) -> tuple[int, int]:
+    """Return how many texts have spans, and how many of their projections are remembered.
+
+    A text whose translation is not known yet stands here untranslated, and has no projection that is remembered.
+    """
+    if parts.predictor is not None or not isinstance(parts.projector, RememberingProjector):
+        return 0, 0
+    looking_up = _LookingUp(parts.projector)
+    carry_examples(translated, replace(parts, projector=looking_up, filters=()), direction)
+    return looking_up.asked, looking_up.known
+
+
 def _estimate(job: Job, parts: Parts, characters: int) -> float | None:
     """Do a few rows for real, and more where a few were too quick to tell; scale by the characters to translate."""
-    forgetful, examples = replace(parts, memory=None), read_shard(job)
+    projector = parts.projector.projector if isinstance(parts.projector, RememberingProjector) else parts.projector
+    forgetful, examples = replace(parts, memory=None, projector=projector), read_shard(job)
 
     def measure(rows: int) -> tuple[float, TranslationStats]:
         stats = TranslationStats()
         began = time.monotonic()
-        carry_examples(translate_examples(examples[:rows], forgetful, job.direction, stats=stats), parts, job.direction)
+        translated = translate_examples(examples[:rows], forgetful, job.direction, stats=stats)
+        carry_examples(translated, forgetful, job.direction)
         return time.monotonic() - began, stats
 
     try:
@@ -141,6 +166,20 @@ class _Counting:
 
     def translate(self, texts: Sequence[str], *, source: str, target: str) -> list[Hypothesis]:
         return [Hypothesis(text) for text in texts]
+
+
+class _LookingUp:
+    """A projector that finds no place for any span, and counts for how many texts the answer is known."""
+
+    def __init__(self, projector: RememberingProjector) -> None:
+        self.fingerprint, self._projector = projector.fingerprint, projector
+        self.asked = self.known = 0
+
+    def project(self, texts: Sequence[TranslatedText], *, source: str, target: str) -> list[tuple[Projection, ...]]:
+        known = self._projector.known(texts, source=source, target=target)
+        self.asked += sum(1 for text in texts if text.spans)
+        self.known += sum(1 for text, found in zip(texts, known, strict=True) if text.spans and found)
+        return [tuple(Projection(span, None, "none", reason=Reason.UNALIGNED) for span in text.spans) for text in texts]
 
 
 class _PassingMemory(TranslationMemory):
@@ -174,13 +213,18 @@ def print_rehearsal(rehearsal: Rehearsal, *, as_json: bool = False) -> None:
     console = Console(highlight=False)
     console.print("source: " + ", ".join(f"{split} {rows:,} rows" for split, rows in rehearsal.splits.items()))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in ("language", "rows", "reused", "sentences", "known", "new", "characters", "time"):
+    headers = ("language", "rows", "reused", "sentences", "known", "new", "characters", "texts", "carried", "time")
+    for header in headers:
         table.add_column(header, justify="left" if header == "language" else "right", no_wrap=True)
     for each in rehearsal.languages:
-        numbers = (each.rows, each.reused, each.sentences, each.remembered, each.translate, each.characters)
+        numbers = (
+            each.rows, each.reused, each.sentences, each.remembered, each.translate, each.characters, each.spans_texts,
+            each.projections_remembered,
+        )  # fmt: skip
         expected = "?" if each.seconds is None else duration(each.seconds)
         table.add_row(each.language, *(f"{number:,}" for number in numbers), expected)
     console.print(table)
     total = sum(each.seconds or 0.0 for each in rehearsal.languages)
     console.print("sentences: different ones that need a model; known: in the translation memory; new: for the model")
+    console.print("texts: those with spans in rows that are not reused; carried: those whose projection is remembered")
     console.print(f"expected time: {duration(total)} on this machine, by a sample that was done for real")

@@ -59,6 +59,8 @@ class Timing:
         model_seconds: time in the translation model, added up over shards that were translated at the same time.
         characters: length of what the models were given.
         predicted: texts that a predictor was run on (translate-test).
+        projected: texts with spans that the projection method was asked about, where they are counted.
+        projections_remembered: texts with spans whose projection was remembered.
     """
 
     seconds: float = 0.0
@@ -69,6 +71,8 @@ class Timing:
     model_seconds: float = 0.0
     characters: int = 0
     predicted: int = 0
+    projected: int = 0
+    projections_remembered: int = 0
 
 
 @dataclass(frozen=True)

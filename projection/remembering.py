@@ -91,12 +91,6 @@ class ProjectionMemory(SharedFile):
             return int(connection.execute("SELECT count(*) FROM entries").fetchone()[0])
         return 0
 
-    def count_before(self, moment: int) -> int:
-        """Return how many entries were written before ``moment``, in seconds since 1970."""
-        with self.connection() as connection:
-            return int(connection.execute("SELECT count(*) FROM entries WHERE created < ?", (moment,)).fetchone()[0])
-        return 0
-
     def prune(self, before: int) -> int:
         """Remove what was written before a moment, give its room back to the disk, return how many entries it was."""
         removed = 0

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from spanferry.data.errors import SpanferryError
 from spanferry.flows.cli import app
 from spanferry.translation import memory_upkeep
+from spanferry.projection.remembering import ProjectionMemory, beside
 from spanferry.translation.base import Hypothesis
 from spanferry.translation.memory import TranslationMemory
 from spanferry.translation.memory_upkeep import Choice
@@ -69,6 +70,19 @@ def test_prune_removes_what_is_chosen_and_nothing_else(file: Path, monkeypatch: 
         assert memory.counts() == {("new@2", "eng_Latn", "deu_Latn"): 1, ("new@2", "eng_Latn", "spa_Latn"): 1}
         assert memory_upkeep.prune(memory, Choice(target="spa_Latn")) == 1
         assert memory.get("new@2", "eng_Latn", "deu_Latn", ["Yes 1."])
+
+
+def test_projections_lie_beside_it_and_grow_old_too(file: Path) -> None:
+    with ProjectionMemory(beside(file)) as projections:
+        projections.put({b"one of 16 bytes.": "[]", b"two of 16 bytes.": "[]"})
+        with projections.connection() as connection:
+            connection.execute("UPDATE entries SET created = 0 WHERE id = 1")
+    assert "memory.projections.sqlite: what became of the spans of 2 texts" in run("info", file)
+    assert json.loads(run("info", file, "--json"))["projections"]["entries"] == 2
+    run("prune", file, "--target", "es")
+    assert json.loads(run("info", file, "--json"))["projections"]["entries"] == 2
+    assert "removed 1 projections" in run("prune", file, "--older-than", "1y")
+    assert json.loads(run("info", file, "--json"))["projections"]["entries"] == 1
 
 
 def test_prune_gives_room_back(tmp_path: Path) -> None:
