@@ -245,7 +245,7 @@ _TOKENS: Final = "https://huggingface.co/settings/tokens"
 
 def _namespace(repo: str, user: str) -> str:
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not marked so
 
     try:
         validate_repo_id(repo)
@@ -260,7 +260,10 @@ def _namespace(repo: str, user: str) -> str:
 @contextmanager
 def _readable(what: str) -> Iterator[None]:
     """Turn the client's errors into one line each, the hub's own answer kept as the cause."""
-    from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    # The HTTP library's own base class, by way of the client, which has changed that library before.
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # isort: skip
 
     try:
         yield

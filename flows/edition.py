@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -161,7 +161,7 @@ def _config(name: str, splits: Mapping[str, int]) -> Config:
 def _write_source(folder: BuildFolder, report: Mapping[str, Any], staged: Path) -> tuple[str, dict[str, int]]:
     """Write the source rows of a translate-train build; return the config's name and its rows."""
     if report["direction"] != "translate-train":
-        raise ConfigError("--source: the rows of a translate-test build are in the dataset already")
+        raise ConfigError(f"--source: only a translate-train build has them, this one is {report['direction']}")
     name, task = report["source"]["language"], get_task(report["task"])
     splits = report["source"]["splits"]
     marks = {split: folder.read_json(folder.source_split(split)) for split in splits}
@@ -184,27 +184,26 @@ def _write_pairs(report: Mapping[str, Any], staged: Path) -> Iterator[tuple[str,
     from spanferry.data.hf import pair_features
 
     if report["direction"] != "translate-train":
-        raise ConfigError("--pairs: a translate-test build has both texts in its rows already")
+        raise ConfigError(f"--pairs: only a translate-train build has them, this one is {report['direction']}")
     source, fields = report["source"]["language"], get_task(report["task"]).fields
     for target, entry in report["languages"].items():
         name, rows = f"{source}-{target}", {}
-        for split in entry["splits"]:
+        for split, counts in entry["splits"].items():
             files = sorted((staged / "data" / target).glob(f"{split}-*.parquet"))
-            pairs = (
-                {
-                    "id": row["id"],
-                    "field": field,
-                    "translation": {source: row[f"source_{field}"], target: row[field]},
-                }
-                for file in files
-                for row in (json_row.row for json_row in read_parquet(file))
-                for field in fields
-            )
             place = staged / "data" / name / f"{split}-00000-of-00001.parquet"
             place.parent.mkdir(parents=True, exist_ok=True)
-            write_parquet(pairs, place, pair_features(source, target))
-            rows[split] = entry["splits"][split]["kept"] * len(fields)
+            write_parquet(_pairs(files, fields, source, target), place, pair_features(source, target))
+            rows[split] = counts["kept"] * len(fields)
         yield name, rows
+
+
+def _pairs(files: Sequence[Path], fields: Sequence[str], source: str, target: str) -> Iterator[dict[str, Any]]:
+    for file in files:
+        for record in read_parquet(file):
+            row = record.row or {}
+            for field in fields:
+                pair = {source: row[f"source_{field}"], target: row[field]}
+                yield {"id": row["id"], "field": field, "translation": pair}
 
 
 def describe(edition: Edition) -> list[str]:

@@ -17,9 +17,7 @@ def publish_command(
     repo: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Dataset repository on the hub.")] = None,
     private: Annotated[bool, typer.Option("--private", help="Make the repository private, if it is made.")] = False,
     tag: Annotated[str | None, typer.Option(metavar="v1", help="Tag of the commit.")] = None,
-    source: Annotated[
-        bool, typer.Option("--source", help="Publish the source rows too, as a config.")
-    ] = False,
+    source: Annotated[bool, typer.Option("--source", help="Publish the source rows too, as a config.")] = False,
     pairs: Annotated[bool, typer.Option("--pairs", help="Publish translation pairs too, a config a language.")] = False,
     license_: Annotated[
         str | None, typer.Option("--license", metavar="cc-by-4.0", help="License, if the build does not say it.")
