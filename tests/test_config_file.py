@@ -88,7 +88,7 @@ def test_a_good_file_is_read(write: Any) -> None:
         (
             "output: out/demo",
             "direction: test\noutput: o",
-            r"demo\.yaml:11: direction: unknown direction 'test'; known: translate-test, translate-train",
+            r"demo\.yaml:11: direction: unknown direction 'test'; known: back-translate, translate",
         ),
         ("output: out/demo", "task: slots\noutput: o", r"demo\.yaml:11: key 'task' stands twice, first in line 1"),
         ("  beam_size: 2", "  beam_size: [", r"demo\.yaml:\d+: not valid YAML"),

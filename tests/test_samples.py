@@ -78,7 +78,12 @@ def has_adjacent_with_one_label(row: Row) -> bool:
 
 
 def test_the_readme_names_every_data_file() -> None:
-    present = {entry.name for entry in SAMPLES.iterdir()} - {"README.md", "demo-entities.yaml", "demo-slots.yaml", "demo-predict.yaml"}
+    present = {entry.name for entry in SAMPLES.iterdir()} - {
+        "README.md",
+        "demo-entities.yaml",
+        "demo-slots.yaml",
+        "demo-predict.yaml",
+    }
     assert set(promised_counts()) == present == {*JSONL, "entities.en.conll"}
 
 
