@@ -19,6 +19,7 @@ from spanferry.flows.memory_command import memory
 from spanferry.flows.models_command import models
 from spanferry.flows.predict_command import predict_command
 from spanferry.flows.publish_command import publish_command
+from spanferry.flows.report_command import report_command
 from spanferry.flows.score_command import score_command
 
 app = typer.Typer(
@@ -154,6 +155,7 @@ def init(
 
 
 app.command("inspect")(inspect_command)
+app.command("report")(report_command)
 app.command("predict")(predict_command)
 app.command("score")(score_command)
 app.command("publish")(publish_command)

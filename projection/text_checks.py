@@ -124,14 +124,34 @@ def language(
     Passes for texts of fewer than `shortest` characters, where language identification guesses, and for languages
     that py3langid does not know. Thresholds are our own.
     """
-    expected = get_language(target)
-    names = {expected.iso639_1, expected.iso639_3, *_ALSO.get(expected.iso639_1, ())}
-    if len(text.target) < shortest or not names & _identifier_labels():
+    names = identified_as(target)
+    if len(text.target) < shortest or not names:
         return None
-    found, probability = _identifier().classify(text.target)
+    found, probability = identify_language(text.target)
     if found in names or probability < certainty:
         return None
-    return f"looks like {found} ({probability:.2f}), expected {expected.name}"
+    return f"looks like {found} ({probability:.2f}), expected {get_language(target).name}"
+
+
+def identify_language(text: str) -> tuple[str, float]:
+    """Return the language that py3langid takes a text for, as it labels it (ISO 639-1 mostly), and how sure it is.
+
+    >>> identify_language("Die Bibliothek schließt um halb neun.")[0]
+    'de'
+    """
+    found, probability = _identifier().classify(text)
+    return str(found), float(probability)
+
+
+def identified_as(code: str) -> frozenset[str]:
+    """Return py3langid's labels for a language; none where it does not know the language.
+
+    >>> sorted(identified_as("nob_Latn"))
+    ['no']
+    """
+    language = get_language(code)
+    names = {language.iso639_1, language.iso639_3, *_ALSO.get(language.iso639_1, ())}
+    return names & _identifier_labels()
 
 
 # py3langid labels both written forms of Norwegian "no" besides "nn".

@@ -170,3 +170,12 @@ def classifier(classifiers: ModuleType, tmp_path_factory: pytest.TempPathFactory
         return built
 
     return folder
+
+
+# Looking at builds.
+
+
+@pytest.fixture(scope="session")
+def looked_at() -> ModuleType:
+    """The module that writes a small finished build in Arabic, Chinese and German (`tests/looked_at.py`)."""
+    return _module(ROOT / "tests" / "looked_at.py")

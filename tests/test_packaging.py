@@ -53,7 +53,7 @@ def test_wheel_holds_every_module_and_data_file(root: Path, wheel: Path) -> None
         missing = {f"spanferry/{folder}/{path.name}" for path in (root / folder).glob("*.py")} - names
         assert not missing
         assert f"spanferry/{folder}/py.typed" in names
-    for folder in ("data/samples", "translation/bundled", "alignment/bundled"):
+    for folder in ("data/samples", "flows/page", "translation/bundled", "alignment/bundled"):
         for data_file in (root / folder).iterdir():
             assert f"spanferry/{data_file.relative_to(root).as_posix()}" in names
 

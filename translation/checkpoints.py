@@ -95,16 +95,35 @@ def find_card(model: str | Path, *, revision: str | None = None) -> Path | None:
     >>> find_card("bundled").name
     'README.md'
     """
+    return _find_file("README.md", model, revision)
+
+
+def find_tokenizer(model: str | Path, *, revision: str | None = None) -> Path | None:
+    """Return a model's tokenizer.json, of a hub model fetched; None where there is none to be had.
+
+    Args:
+        model: ``"bundled"``, a hub id, a folder, or the file itself.
+        revision: commit or tag of a hub model.
+
+    >>> find_tokenizer("bundled").name
+    'tokenizer.json'
+    """
+    file = Path(model).expanduser()
+    return file if file.is_file() else _find_file("tokenizer.json", model, revision)
+
+
+def _find_file(name: str, model: str | Path, revision: str | None) -> Path | None:
+    """Return one small file of a model; None where it is not there or not to be reached: nothing else is lost."""
     folder = BUNDLED if str(model) == "bundled" else Path(model).expanduser()
     if not folder.is_dir():
         if not _HUB_ID.fullmatch(str(model)):
             return None
         try:
-            folder = _download(str(model), revision, ["README.md"])
+            folder = _download(str(model), revision, [name])
         except ModelError:
-            return None  # not there, or not to be reached: nothing but the card is lost
-    card = folder / "README.md"
-    return card if card.is_file() else None
+            return None
+    file = folder / name
+    return file if file.is_file() else None
 
 
 def _download(model: str, revision: str | None, patterns: Sequence[str]) -> Path:

@@ -1,0 +1,173 @@
+"""The report page: what it says, how large it is, and how it behaves in a real browser."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from spanferry.data.errors import ModelError
+from spanferry.flows.build_outcomes import Row
+from spanferry.flows.figures import LanguageFigures, collect
+from spanferry.flows.members import open_build
+from spanferry.flows.page import EXAMPLES_BYTES, as_script_data, pick_examples
+from spanferry.flows.report_command import write_report
+
+
+@pytest.fixture(scope="module")
+def page(looked_at: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = looked_at.write(tmp_path_factory.mktemp("build"))
+    return write_report(folder, tokenizer="bundled")
+
+
+def data_of(page: Path) -> list[dict[str, Any]]:
+    text = page.read_text(encoding="utf-8")
+    [data] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    examples: list[dict[str, Any]] = json.loads(data)["examples"]
+    return examples
+
+
+def test_a_page_needs_nothing_else_and_is_the_same_again(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert "default-src 'none'" in text
+    assert not re.search(r"""(?:src|href)=["'](?!#|data:)""", text.split('id="data"')[0])
+    assert write_report(page.parent, page.parent / "again.html", tokenizer="bundled").read_text("utf-8") == text
+
+
+def test_figures_are_those_of_the_outcomes(page: Path, looked_at: ModuleType) -> None:
+    build = open_build(page.parent)
+    found = collect(build, "de", tokenize=lambda texts: list(map(len, texts)))
+    # By hand: 10 spans, of the dropped example `cairo` 1 unaligned and 4 lost with it.
+    assert found.fates.total() == 10
+    assert sum(number for (_, fate), number in found.fates.items() if fate == "carried") == 5
+    assert found.fates["LOC", "unaligned"] == 1 and found.fates["ORG", "example_dropped"] == 2
+    # In each example with spans the methods name another place for the second span.
+    assert (found.voted, found.disagreed) == (10, 3)
+    assert found.votes == {("alignment", "candidates"): [10, 7]}
+    assert found.scores.total == 9 and found.lengths.total == 4 and found.duplicate_targets == 0
+    assert found.tokens is not None and found.tokens.sentences == 4
+    texts = looked_at.outcomes("de")
+    assert found.tokens.source == sum(len(each["source"]["text"]) for each in texts)
+    assert {"lost: unaligned", "kept", "disagreement", "label: PER"} <= set(found.examples)
+
+
+def test_the_page_says_them_with_axes_and_reasons(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for said in ("share of the spans", "length in ar / length in en, as factor", ">rows</text>", ">spans</text>",
+                 "mean natural-log probability of a token", "example_dropped", "by the tokenizer bundled"):  # fmt: skip
+        assert said in text
+
+
+def test_lost_examples_are_there_however_rare(page: Path, looked_at: ModuleType) -> None:
+    examples = data_of(page)
+    assert len(examples) == 12
+    lost = {(each["language"], each["id"]) for each in examples if each["reasons"]}
+    assert lost == {("de", "cairo"), ("ar", "script"), ("zh-Hans", "script")}
+    assert any(looked_at.SCRIPT in source for each in examples for _, source, _ in each["fields"])
+
+
+def test_a_page_stays_small_and_shows_every_language_and_group(looked_at: ModuleType) -> None:
+    outcome = looked_at.outcomes("de")[0]
+    figures = {}
+    for language in ("de", "ar", "zh-Hans"):
+        rows = {}
+        for group in ("lost: unaligned", *(f"label: L{number}" for number in range(40))):
+            text = {"text": f"{language} {group} " + "x" * 3000}
+            rows[group] = [
+                Row("train", {**outcome, "id": f"{group}-{number}", "source": text, "projections": []})
+                for number in range(12)
+            ]
+        figures[language] = LanguageFigures("en", language, examples=rows)
+    chosen = pick_examples(figures)
+    assert 0.9 * EXAMPLES_BYTES < len(as_script_data(chosen)) < 1.1 * EXAMPLES_BYTES
+    assert {(each["language"], each["id"].split("-")[0]) for each in chosen} == {
+        (language, group) for language in figures for group in figures[language].examples
+    }
+
+
+def test_a_tokenizer_that_is_not_there_is_said(page: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"--tokenizer .*: found no tokenizer.json there"):
+        write_report(page.parent, tokenizer=str(tmp_path))
+    without = write_report(page.parent, tmp_path / "page.html")
+    assert "no tokenizer is at hand" in without.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Callable[[Path], Any]]:
+    """Open a page in Chromium; what it logs, asks of the network or throws fails the test."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no chromium on this machine")
+    if importlib.util.find_spec("playwright") is None:
+        pytest.skip("no playwright to drive the browser: pip install playwright")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
+
+        def open_page(path: Path) -> Any:
+            tab = opened.new_page(viewport={"width": 1200, "height": 900})
+            tab.set_default_timeout(60_000)
+            complaints: list[str] = []
+            tab.on("console", lambda message: complaints.append(message.text))
+            tab.on("pageerror", lambda error: complaints.append(str(error)))
+            tab.on("request", lambda request: complaints.append(request.url))
+            tab.goto(path.as_uri())
+            tab.complaints = complaints
+            return tab
+
+        yield open_page
+        opened.close()
+
+
+@pytest.mark.slow
+def test_the_browser_of_examples(page: Path, browser: Callable[[Path], Any]) -> None:
+    tab = browser(page)
+    shown = tab.locator(".example")
+    assert shown.count() == 12
+    assert tab.title().endswith("what was kept and what was lost")  # and not what the script in the data wants
+
+    tab.locator("#lost").click()
+    assert shown.count() == 3 and tab.locator("#found").inner_text() == "3 of 12 sampled examples."
+    tab.keyboard.press("Escape")
+    assert shown.count() == 12
+    tab.keyboard.press("l")
+    tab.select_option("#language", "ar")
+    assert shown.count() == 1 and "dropped: unaligned" in shown.inner_text()
+    tab.locator("#language").blur()
+    tab.keyboard.press("Escape")
+
+    tab.keyboard.press("j")
+    tab.keyboard.press("j")
+    tab.keyboard.press("ArrowDown")
+    tab.keyboard.press("k")
+    assert tab.evaluate("[...document.querySelectorAll('.example')].indexOf(document.activeElement)") == 1
+    tab.keyboard.press("Tab")  # the first span of that example
+    assert tab.evaluate("document.activeElement.className").startswith("span")
+    assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    assert tab.locator("#links path").count() == 1 and tab.locator(".span.on").count() == 2
+
+    tab.keyboard.press("/")
+    tab.keyboard.type("柏林")
+    assert shown.count() == 1
+    name, tag = tab.evaluate("(s => [s.textContent, s.closest('.text').lang])(document.querySelectorAll('.side')[1]"
+                             ".querySelectorAll('.span')[1])")  # fmt: skip
+    assert (name, tag) == ("柏林LOC", "zh-Hans")
+
+    tab.fill("#search", "Layla")
+    tab.select_option("#language", "ar")
+    target = tab.locator(".side").nth(1)
+    assert tab.evaluate("getComputedStyle(document.querySelectorAll('.text')[1]).direction") == "rtl"
+    # After an emoji, which JavaScript counts as two, a span still covers its own characters; one lies in another.
+    assert target.locator(".span").all_inner_texts()[-1].replace("\n", "") == "النيلLOC"
+    assert target.locator(".span .span").inner_text().replace("\n", "") == "كولونياLOC"
+    target.locator(".span").last.hover()
+    assert tab.locator("#links path").count() == 1
+    assert tab.complaints == [page.as_uri()]
