@@ -21,6 +21,7 @@ from spanferry.flows.predict_command import predict_command
 from spanferry.flows.publish_command import publish_command
 from spanferry.flows.report_command import report_command
 from spanferry.flows.score_command import score_command
+from spanferry.flows.serve_command import serve_command
 
 app = typer.Typer(
     name="spanferry",
@@ -159,6 +160,7 @@ app.command("report")(report_command)
 app.command("predict")(predict_command)
 app.command("score")(score_command)
 app.command("publish")(publish_command)
+app.command("serve")(serve_command)
 app.command("compare")(compare_command)
 app.command("ensemble")(ensemble_command)
 app.add_typer(models)

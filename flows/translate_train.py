@@ -1,7 +1,8 @@
 """The build as a Prefect flow, one task a shard: the same functions as `spanferry.flows.build`, watched by Prefect.
 
-Only this module and `spanferry.flows.translate_test` import Prefect, and only `spanferry build --prefect` and served
-flows import them: starting Prefect's own server takes seconds, which a one-shot build does not pay.
+Only this module, `spanferry.flows.translate_test`, `publish_flow`, `artifacts` and `serve` import Prefect, and only
+`spanferry build --prefect` and `spanferry serve` import them: starting Prefect's own server takes seconds, which a
+one-shot build does not pay.
 
 Shards run one after the other, as in a plain build: the model uses the whole machine for one shard, and the same order
 gives the same bytes. The sidecar of a shard says whether it is done; Prefect's cache is not asked, since it does not
@@ -10,9 +11,11 @@ know whether the file is still there.
 # No `from __future__ import annotations`: Prefect reads the parameters' types when a flow is served.
 
 import os
+import platform
 import time
-from collections import defaultdict
+from collections import deque
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +27,25 @@ os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from spanferry.data.errors import BuildError, SpanferryError
+from spanferry.data.errors import BuildError, ConfigError, DataError, SpanferryError
+from spanferry.data.example import Example
+from spanferry.flows.artifacts import ProgressBar, show_result
 from spanferry.flows.build import close, opened
 from spanferry.flows.config import AnyConfig, BuildConfig
-from spanferry.flows.jobs import Job
+from spanferry.flows.jobs import BuildPlan, Job
 from spanferry.flows.predict_config import TranslateTestConfig
+from spanferry.flows.predict_work import ask_for_predictions
 from spanferry.flows.progress import Silent
 from spanferry.flows.report import BuildResult, Timing
 from spanferry.flows.work import run_shard
+from spanferry.projection.prediction import PredictionsMissing
+from spanferry.translation.convert import resolve_device
+from spanferry.translation.languages import Language
+
+_TAGS = ["spanferry"]
 
 
 def _worth_another_try(task: Any, run: Any, state: Any) -> bool:
@@ -44,6 +56,7 @@ def _worth_another_try(task: Any, run: Any, state: Any) -> bool:
 @task(
     name="shard",
     task_run_name="{language}/{number}",
+    tags=_TAGS,
     retries=2,
     retry_delay_seconds=[5, 30],
     retry_condition_fn=_worth_another_try,
@@ -75,29 +88,93 @@ def translate_train(config: BuildConfig, only: list[str] | None = None) -> dict[
 
 
 def run_shards(config: AnyConfig, only: list[str] | None) -> dict[str, Any]:
-    """Do what is missing of a build within a flow; return its report and what each language cost."""
+    """Do what is missing of a build within a flow; return its report and what each language cost.
+
+    Raises:
+        BuildError: some languages failed; the others are whole, and their dataset is written.
+    """
     began = time.monotonic()
     log = get_run_logger()
     with opened(config, only, Silent()) as (plan, languages, _):
-        running = defaultdict(list)
-        reused: dict[str, int] = {}
+        timings, failed = {}, {}
+        waiting: list[Example] = []
         for language in languages:
-            jobs = [job for split in plan.jobs(language).values() for job in split]
-            open_jobs = [job for job in jobs if job.done() is None]
-            reused[language.bcp47] = sum(job.rows for job in jobs) - sum(job.rows for job in open_jobs)
-            for number, job in enumerate(open_jobs):
-                running[language.bcp47].append(shard.submit(language.bcp47, number, asdict(job), config))
-        timings = {}
-        for name, rows in reused.items():
-            finished = [future.result() for future in running[name]]
-            timings[name] = Timing(
-                seconds=sum(each["seconds"] for each in finished),
-                rows=sum(each["counts"]["rows"] for each in finished),
-                reused=rows,
-            )
-            log.info("%s: %d rows done, %d done before", name, timings[name].rows, rows)
+            name = language.bcp47
+            timings[name], problem = _run_language(plan, language, waiting)
+            log.info("%s: %d rows done, %d done before", name, timings[name].rows, timings[name].reused)
+            if problem is not None:
+                failed[name] = problem
+                log.error("%s: %s", name, problem)
+        if waiting:
+            raise ask_for_predictions(config, plan.folder, waiting)
+        if failed and len(failed) == len(config.datasets):
+            raise BuildError("no language was finished: " + "; ".join(f"{k}: {v}" for k, v in failed.items()))
         result = close(plan, timings, began, Silent())
+    show_result(result, failed)
+    if failed:
+        whole = ", ".join(result.report["languages"])
+        problems = "; ".join(f"{name}: {problem}" for name, problem in failed.items())
+        raise BuildError(f"{problems}. {whole} are whole, in {config.output}; run the build again for the rest")
     return {"report": result.report, "timings": {name: asdict(timing) for name, timing in timings.items()}}
+
+
+def _run_language(plan: BuildPlan, language: Language, waiting: list[Example]) -> tuple[Timing, str | None]:
+    """Do the open shards of a language; return what they cost, and what went wrong, or None.
+
+    What must be predicted on elsewhere first is added to ``waiting``.
+    """
+    name = language.bcp47
+    jobs = [job for split in plan.jobs(language).values() for job in split]
+    open_jobs = [job for job in jobs if job.done() is None]
+    reused = sum(job.rows for job in jobs) - sum(job.rows for job in open_jobs)
+    if not open_jobs:
+        return Timing(reused=reused), None
+    placed = shard.with_options(tags=[*_TAGS, *gpu_tag(plan.config)])
+    bar = ProgressBar(name, sum(job.rows for job in jobs), reused)
+    seconds, rows, problems = 0.0, 0, []
+    # Two at a time: one runs, one is ready. A build of many thousand shards does not hold as many promises.
+    numbered = enumerate(open_jobs)
+    under_way: deque[tuple[Job, PrefectFuture[Any]]] = deque()
+    while True:
+        under_way.extend(
+            (job, placed.submit(name, number, asdict(job), plan.config))
+            for number, job in islice(numbered, 2 - len(under_way))
+        )
+        if not under_way:
+            break
+        job, promise = under_way.popleft()
+        try:
+            cost = promise.result()
+        except (ConfigError, DataError):
+            raise  # the user's to mend, and the same for every language
+        except PredictionsMissing as missing:
+            waiting += missing.examples
+        except Exception as error:  # whatever it is, it is said, and the other languages are not held up
+            problems.append(str(error) or type(error).__name__)
+            bar.advance(job.rows, failed=True)
+        else:
+            seconds, rows = seconds + cost["seconds"], rows + cost["counts"]["rows"]
+            bar.advance(job.rows)
+    problem = f"{len(problems)} of {len(jobs)} shards failed: {problems[0]}" if problems else None
+    return Timing(seconds=seconds, rows=rows, reused=reused), problem
+
+
+def gpu_tag(config: AnyConfig) -> list[str]:
+    """Return a tag that names the GPU a build works on, so that a limit on it keeps shards from sharing that GPU.
+
+    ``prefect concurrency-limit create gpu-HOST-0 1`` makes the limit; without one, the tag limits nothing.
+
+    >>> from spanferry.flows.config import parse_config
+    >>> config = {"task": "ner", "source": {"path": "a.jsonl", "language": "en"}, "targets": ["de"], "output": "out"}
+    >>> gpu_tag(parse_config(config, ["run.device=cpu"]))
+    []
+    >>> gpu_tag(parse_config(config, ["run.device=cuda:1"]))[0].endswith("-1")
+    True
+    """
+    device, _, index = config.run.device.partition(":")
+    if resolve_device(device) != "cuda":
+        return []
+    return [f"gpu-{platform.node()}-{index or 0}"]
 
 
 def run_as_flow(config: AnyConfig, only: list[str] | None = None) -> BuildResult:
