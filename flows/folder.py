@@ -72,6 +72,14 @@ class BuildFolder:
     def dropped(self, language: str, split: str) -> Path:
         return self.root / "dropped" / language / f"{split}.jsonl"
 
+    def written_mark(self, language: str, split: str) -> Path:
+        return self.state / "dataset" / language / f"{split}.json"
+
+    def written(self, language: str, split: str) -> dict[str, str] | None:
+        """Return the files of one language and split with their SHA-256, as they were written; None if unknown."""
+        facts = self.read_json(self.written_mark(language, split))
+        return None if facts is None else facts["files"]
+
     def rejects(self, split: str) -> Path:
         return self.root / "rejects" / f"{split}.jsonl"
 
@@ -125,7 +133,7 @@ class BuildFolder:
         except OSError as error:
             raise BuildError(f"output {self.root}: cannot be written ({error.strerror or error})") from None
         try:
-            remove_temporary(self.state)
+            remove_temporary(self.root)
             write_json(self.state / "build.json", {"format": FORMAT})
             yield
         finally:

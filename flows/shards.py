@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,9 +43,13 @@ def cut(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 def remove_temporary(folder: Path) -> None:
-    """Remove what killed runs left half-written under ``folder``; only for who holds the build's lock."""
+    """Remove what killed runs left half-written in a build's folder; only for who holds its lock.
+
+    What `replacing` writes to is called ``.NAME.PROCESS.tmp``; other files are left alone.
+    """
     for path in folder.rglob(".*.tmp"):
-        path.unlink(missing_ok=True)
+        if path.suffixes[-2:-1] and path.suffixes[-2][1:].isdigit():
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 @contextmanager
