@@ -96,7 +96,7 @@ def _round_up(number: int) -> int:
     >>> [_round_up(number) for number in (1, 7, 12, 101, 4800)]
     [2, 8, 20, 200, 6000]
     """
-    power = 10 ** (len(str(number)) - 1)
+    power = int(10 ** (len(str(number)) - 1))
     steps = -(-number // power)
     return max(2, (steps + (steps % 2 if power > 1 or steps % 2 else 0)) * power)
 

@@ -151,7 +151,7 @@ def identified_as(code: str) -> frozenset[str]:
     """
     language = get_language(code)
     names = {language.iso639_1, language.iso639_3, *_ALSO.get(language.iso639_1, ())}
-    return names & _identifier_labels()
+    return _identifier_labels() & names
 
 
 # py3langid labels both written forms of Norwegian "no" besides "nn".
