@@ -199,7 +199,8 @@ def write_parquet(rows: Iterable[Mapping[str, Any]], path: Path, features: Any) 
                 elif types.schema != before:
                     writer.close()
                     writer = _rewrite(path, types)
-                writer.write_table(table.cast(_with_features(types)))
+                if group:  # `datasets` cannot read a file that begins with an empty row group
+                    writer.write_table(table.cast(_with_features(types)))
             if len(group) < _GROUP_ROWS:
                 return
     finally:

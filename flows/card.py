@@ -10,6 +10,7 @@ import yaml
 from spanferry.data.correction_columns import POST_EDITED
 from spanferry.data.provenance import provenance_columns
 from spanferry.data.tasks import get_task
+from spanferry.flows.card_config import card_configs
 from spanferry.flows.config import AnyConfig, BuildConfig
 from spanferry.flows.predict_card import predict_card
 from spanferry.translation.languages import get_language
@@ -58,15 +59,7 @@ def _metadata(config: BuildConfig, report: Mapping[str, Any]) -> dict[str, Any]:
     if task_id:
         found["task_ids"] = [task_id]
     found["tags"] = ["machine-translated", "spanferry"]
-    found["configs"] = [
-        {
-            "config_name": name,
-            "data_files": [
-                {"split": split, "path": f"data/{name}/{split}-*.parquet"} for split in languages[name]["splits"]
-            ],
-        }
-        for name in languages
-    ]
+    found["configs"] = card_configs(languages)
     return found
 
 

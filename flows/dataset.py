@@ -106,7 +106,7 @@ def _write_split(plan: BuildPlan, language: str, split: Split, shards: Sequence[
     )
     outcomes = [folder.shard(language, split.name, index) for index in range(len(split.shards))]
     counts |= count_corrections(_read(outcomes), corrections)
-    mark = folder.state / "dataset" / language / f"{split.name}.json"
+    mark = folder.written_mark(language, split.name)
     if _up_to_date(folder, mark, key):
         return counts
     stage_name = f"{language}: writing {split.name}"
@@ -173,7 +173,14 @@ def _reproducible(config: AnyConfig) -> dict[str, Any]:
 
 def _report(plan: BuildPlan, done: Mapping[str, Mapping[str, Counts]], missing: Sequence[str]) -> dict[str, Any]:
     """Put together what `report.json` holds: the same for the same source, settings and models."""
-    languages = {name: {"splits": dict(splits), "total": add_counts(splits.values())} for name, splits in done.items()}
+    languages = {
+        name: {
+            "splits": dict(splits),
+            "total": add_counts(splits.values()),
+            "content": fingerprint([plan.folder.written(name, split) for split in splits])[:12],
+        }
+        for name, splits in done.items()
+    }
     config = plan.config
     return {
         "spanferry": version("spanferry"),

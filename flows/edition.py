@@ -19,13 +19,13 @@ import yaml
 
 from spanferry.data.errors import BuildError, ConfigError
 from spanferry.data.parquet import read_parquet, write_parquet
+from spanferry.data.signature import fingerprint
 from spanferry.data.tasks import get_task
+from spanferry.flows.card_config import card_config
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.outcomes import unpack
 from spanferry.flows.shards import file_digest, read_records, write_json, writing_text
 from spanferry.flows.source import merge_schemas, schema_of
-
-Config = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -74,19 +74,17 @@ def make_edition(
         for split in entry["splits"]:
             for path in _checked(folder, name, split):
                 _link(path, staged / path.relative_to(folder.root))
-    extra: list[Config] = []
     if source:
         name, rows = _write_source(folder, report, staged)
         configs[name] = rows
-        extra.append(_config(name, rows))
     if pairs:
-        for name, rows in _write_pairs(report, staged):
-            configs[name] = rows
-            extra.append(_config(name, rows))
+        configs |= dict(_write_pairs(report, staged))
     head, body = split_card(folder.card.read_text(encoding="utf-8"))
     if license_ is not None:
         head["license"] = license_
-    head["configs"] = [*head["configs"], *extra]
+    for name in [name for name in configs if name not in report["languages"]]:
+        content = fingerprint([file_digest(path) for path in sorted((staged / "data" / name).iterdir())])
+        head["configs"].append(card_config(name, configs[name], content))
     with writing_text(staged / "README.md") as stream:
         stream.write(f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n{body}")
     write_json(staged / "report.json", without_places(report))
@@ -135,10 +133,10 @@ def _finished(folder: BuildFolder) -> dict[str, Any]:
 
 def _checked(folder: BuildFolder, language: str, split: str) -> Iterator[Path]:
     """Yield the files of one language and split, if they are what the build wrote."""
-    facts = folder.read_json(folder.state / "dataset" / language / f"{split}.json")
-    if facts is None:
+    written = folder.written(language, split)
+    if written is None:
         raise BuildError(f"{folder.root}: the checksums of {language}/{split} are gone; run the build again")
-    for name, checksum in facts["files"].items():
+    for name, checksum in written.items():
         path = folder.root / name
         if not path.is_file() or file_digest(path) != checksum:
             raise BuildError(f"{path}: is not what the build wrote; run the build again, it writes the file anew")
@@ -151,11 +149,6 @@ def _link(path: Path, place: Path) -> None:
         os.link(path, place)
         return
     shutil.copyfile(path, place)
-
-
-def _config(name: str, splits: Mapping[str, int]) -> Config:
-    files = [{"split": split, "path": f"data/{name}/{split}-*.parquet"} for split in splits]
-    return {"config_name": name, "data_files": files}
 
 
 def _write_source(folder: BuildFolder, report: Mapping[str, Any], staged: Path) -> tuple[str, dict[str, int]]:

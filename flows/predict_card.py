@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from spanferry.data.tasks import Task, get_task
+from spanferry.flows.card_config import card_configs
 from spanferry.flows.predict_config import TranslateTestConfig
 from spanferry.translation.languages import get_language
 
@@ -26,15 +27,7 @@ def _metadata(config: TranslateTestConfig, report: Mapping[str, Any]) -> dict[st
         "license": config.source.license or "unknown",
         "annotations_creators": ["machine-generated"],
         "tags": ["predictions", "translate-test", "spanferry"],
-        "configs": [
-            {
-                "config_name": name,
-                "data_files": [
-                    {"split": split, "path": f"data/{name}/{split}-*.parquet"} for split in languages[name]["splits"]
-                ],
-            }
-            for name in languages
-        ],
+        "configs": card_configs(languages),
     }
 
 

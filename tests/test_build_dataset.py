@@ -135,6 +135,27 @@ def test_the_card_says_what_the_hub_reads(build_settings: Settings) -> None:
     assert result.report["signature"] in body
 
 
+def test_a_dataset_that_was_built_again_is_loaded_anew(build_settings: Settings, tmp_path: Path) -> None:
+    """``datasets`` would else give back what it once loaded under the folder's name."""
+    for limit in (20, 40):
+        done = run({**build_settings, "limit": limit})
+        rows = rows_of(done.folder, "de", tmp_path / "cache")
+        assert rows.num_rows == done.report["languages"]["de"]["total"]["kept"] > limit / 2
+
+
+def test_a_split_without_a_row_keeps_no_other_from_being_loaded(build_settings: Settings, tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    (tmp_path / "lost.jsonl").write_text(
+        '{"text": "the end", "spans": [{"start": 4, "end": 7, "label": "X"}]}\n', encoding="utf-8"
+    )
+    build_settings["source"]["path"] = {"train": build_settings["source"]["path"], "test": str(tmp_path / "lost.jsonl")}
+    build_settings["translation"]["settings"]["dictionary"]["end"] = "fin"
+    done = run(build_settings)
+    assert done.report["languages"]["de"]["splits"]["test"]["kept"] == 0
+    assert list(load_dataset(str(done.folder), "de", cache_dir=str(tmp_path / "cache"))) == ["train"]
+
+
 def test_a_rebuild_does_no_work(
     build_settings: Settings, translated: Counter[str], computed: list[str], published: Published
 ) -> None:
