@@ -47,8 +47,8 @@ _PIECE = regex.compile(
 # SudachiPy refuses more than 49,149 bytes at once; a character of Japanese has three, at most four.
 _LONGEST_RUN = 12_000
 
-# spaCy keeps every word that it ever saw; past this many, its pipelines are built anew (tens of MB, 0.2 s).
-_MOST_STRINGS = 300_000
+# spaCy keeps every word that it ever saw; past this many, its pipelines are built anew (some 20 MB, 0.2 s).
+_MOST_STRINGS = 50_000
 
 _RULES: dict[str, Any] = {"nlp": {"tokenizer": {"@tokenizers": "spacy.Tokenizer.v1"}}}
 _JIEBA: dict[str, Any] = {
