@@ -90,7 +90,7 @@ class FilePredictor:
             if key not in self._known and any(text.strip() for text in example.fields.values())
         ]
         if missing:
-            raise PredictionsMissing(missing, f"put them into {self._path}; a build without Prefect writes the texts")
+            raise PredictionsMissing(missing, f"put them into {self._path}; a build writes the texts")
         return [self._known.get(key, Prediction()) for key in keys]
 
     def _add(self, row: Example) -> None:

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from spanferry.data.errors import DataError
+from spanferry.data.errors import BuildError, DataError
 from spanferry.flows.build import build
 from spanferry.flows.config import parse_config
-from spanferry.projection.prediction import PredictionsMissing
 
 Settings = dict[str, Any]
 Published = Callable[[Path], dict[str, bytes]]
@@ -98,8 +97,9 @@ def test_translate_test_is_a_flow_too(flows: Any, tmp_path: Path, published: Pub
         "limit": 5,
         "output": str(tmp_path / "out"),
     }
-    with pytest.raises(PredictionsMissing, match="3 texts have no prediction yet"):
+    with pytest.raises(BuildError, match="10 texts wait for predictions"):
         flows.run_as_flow(parse_config(settings))
+    assert len((tmp_path / "out" / "to-predict.jsonl").read_text(encoding="utf-8").splitlines()) == 10
     lines: list[str] = []
     for language in ("de", "es"):
         sample = root / "data" / "samples" / f"entities.{language}.jsonl"
