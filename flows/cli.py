@@ -20,6 +20,7 @@ from spanferry.flows.models_command import models
 from spanferry.flows.predict_command import predict_command
 from spanferry.flows.publish_command import publish_command
 from spanferry.flows.report_command import report_command
+from spanferry.flows.review_command import review
 from spanferry.flows.score_command import score_command
 from spanferry.flows.serve_command import serve_command
 
@@ -163,6 +164,7 @@ app.command("publish")(publish_command)
 app.command("serve")(serve_command)
 app.command("compare")(compare_command)
 app.command("ensemble")(ensemble_command)
+app.add_typer(review)
 app.add_typer(models)
 app.add_typer(memory)
 

@@ -64,9 +64,13 @@ def read_corrections(folder: BuildFolder, language: str, split: str) -> dict[str
 
 
 def write_corrections(folder: BuildFolder, language: str, split: str, corrections: Iterable[Correction]) -> None:
-    """Write the corrections of one language and split, sorted by id."""
-    records = (asdict(each) for each in sorted(corrections, key=lambda each: each.id))
-    write_records(corrections_file(folder, language, split), records)
+    """Write the corrections of one language and split, sorted by id; where there are none, there is no file."""
+    path = corrections_file(folder, language, split)
+    records = [asdict(each) for each in sorted(corrections, key=lambda each: each.id)]
+    if records:
+        write_records(path, records)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def has_corrections(folder: BuildFolder, language: str) -> bool:

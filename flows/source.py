@@ -230,19 +230,26 @@ def _stage_split(config: AnyConfig, folder: BuildFolder, origin: Origin, progres
 
 def _staged(folder: BuildFolder, origin: Origin, key: str) -> Split | None:
     """Return the split as an earlier run read it, if it read just this and every file is whole."""
-    name = origin.place
+    facts = folder.read_json(folder.source_split(origin.place))
+    return None if facts is None or facts.get("key") != key else _as_read(folder, origin.split, origin.place, facts)
+
+
+def read_before(folder: BuildFolder, name: str) -> Split | None:
+    """Return a split that all languages share as the last build read it; None if a file of it is gone or damaged."""
     facts = folder.read_json(folder.source_split(name))
-    if facts is None or facts.get("key") != key:
-        return None
+    return None if facts is None else _as_read(folder, name, name, facts)
+
+
+def _as_read(folder: BuildFolder, split: str, name: str, facts: Mapping[str, Any]) -> Split | None:
     shards = []
     for index, (rows, checksum) in enumerate(facts["shards"]):
         path = folder.source(name, index)
-        sidecar = finished(path, key)
+        sidecar = finished(path, facts["key"])
         if sidecar is None or sidecar.checksum != checksum:
             return None
         shards.append(SourceShard(path, rows, checksum))
     rows = sum(shard.rows for shard in shards)
-    return Split(origin.split, name, tuple(shards), rows, facts["rejected"], schema_of(facts), bool(facts["tokens"]))
+    return Split(split, name, tuple(shards), rows, facts["rejected"], schema_of(facts), bool(facts["tokens"]))
 
 
 def _remove_from(folder: BuildFolder, name: str, index: int) -> None:
