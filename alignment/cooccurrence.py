@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,8 @@ Ints = np.ndarray[Any, np.dtype[np.int64]]
 # Words that the priors know less often than this may be spelt alike by more than chance: names, above all.
 _RARE = 8.0
 _SHORTEST_ALIKE = 4
+# A language has at least so many words, however few the priors know.
+_FEWEST_WORDS = 5_000
 _LEAST_ALIKE = 0.4
 
 
@@ -43,6 +45,18 @@ class Cells:
     alike: Array
 
 
+class Totals(NamedTuple):
+    """What the words of one side add up to, in the priors and in what was read: links, links with nothing, words."""
+
+    links: float
+    nulls: float
+    words: int
+
+    def plus(self, links: float, nulls: float) -> Totals:
+        """Add what was read."""
+        return Totals(self.links + float(links), self.nulls + float(nulls), self.words)
+
+
 @dataclass(frozen=True)
 class Counts:
     """How often the words of `Cells` render each other.
@@ -51,6 +65,8 @@ class Counts:
         cells: (cells,).
         sources, targets: (words of the side,), all links of each word, those with words that are not here included.
         source_nulls, target_nulls: (words of the side,), how often each was linked with nothing.
+        source_totals, target_totals: over all words, not only those that are here: so that what a word is worth does
+            not depend on the pairs beside its own.
     """
 
     cells: Array
@@ -58,6 +74,8 @@ class Counts:
     targets: Array
     source_nulls: Array
     target_nulls: Array
+    source_totals: Totals
+    target_totals: Totals
 
 
 class Lexicon:
@@ -77,6 +95,10 @@ class Lexicon:
                 self._counts[source, target] = count
                 self._sources[source] = self._sources.get(source, 0.0) + count
                 self._targets[target] = self._targets.get(target, 0.0) + count
+        self._totals = [
+            Totals(sum(linked.values()), sum(nulls.values()), max(len(linked.keys() | nulls.keys()), _FEWEST_WORDS))
+            for linked, nulls in zip((self._sources, self._targets), self._nulls, strict=True)
+        ]
 
     def cells(self, pairs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> Cells:
         """Return the cells of sentence pairs of words in lower case; no side is empty."""
@@ -112,6 +134,8 @@ class Lexicon:
             targets=_looked_up(cells.target_words, self._targets),
             source_nulls=_looked_up(cells.source_words, self._nulls[0]),
             target_nulls=_looked_up(cells.target_words, self._nulls[1]),
+            source_totals=self._totals[0],
+            target_totals=self._totals[1],
         )
 
     def _alike(self, words: tuple[list[str], list[str]], sources: Ints, targets: Ints) -> Array:

@@ -9,7 +9,7 @@ Taskar and Klein, "Alignment by Agreement", NAACL 2006), and symmetrised.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 from spanferry.alignment.base import CORPUS_WISE, Link, TokenizedText, WordAlignment
 from spanferry.alignment.cooccurrence import Cells, Counts, Lexicon
 from spanferry.alignment.priors import Priors, PriorsByLanguage
-from spanferry.alignment.symmetrize import get_symmetrization
+from spanferry.alignment.symmetrize import Links, get_symmetrization
 from spanferry.alignment.word_order import Array, posterior
 from spanferry.data.errors import ConfigError
 
@@ -53,8 +53,10 @@ class LexicalAligner:
     """Links words that render each other by count, by spelling and by place.
 
     Args:
-        priors: a file of `spanferry models priors` (or of eflomal's own), or a list of them, one a pair of languages;
-            either direction serves. None starts from spelling and word order alone, which wants thousands of pairs.
+        priors: ``"bundled"``: those that are shipped (English with German, Spanish, French and Italian), and none for
+            other languages; or a file of `spanferry models priors` (or of eflomal's own), or a list of them, one a
+            pair of languages. Either direction serves. None starts from spelling and word order alone, which wants
+            thousands of pairs.
         readings: how often the texts are read. With 1 a pair's links depend on nothing but the pair; from 2 on, what
             the pairs of one call say together counts too, which is better by far where they speak of what the priors
             do not know: the names and terms of a domain.
@@ -77,7 +79,7 @@ class LexicalAligner:
     def __init__(
         self,
         *,
-        priors: str | Path | list[str | Path] | None = None,
+        priors: str | Path | list[str | Path] | None = "bundled",
         readings: int = 3,
         threshold: float = 0.01,
         symmetrization: str = "grow-diag-final-and",
@@ -103,10 +105,27 @@ class LexicalAligner:
         """Return one alignment a pair.
 
         Raises:
-            ConfigError: there are priors, but none for these languages.
+            ConfigError: files of priors were given, but none for these languages.
+        """
+        matrices = self.probabilities(pairs, source=source, target=target)
+        return [best_links(matrix, self._symmetrize, self._threshold) for matrix in matrices]
+
+    def knows(self, source: str, target: str) -> bool:
+        """Say whether there are priors for these languages, in either direction.
+
+        Raises:
+            ConfigError: see `align`.
+        """
+        return bool(self._lexicon(source, target)[0].words)
+
+    def probabilities(self, pairs: Sequence[Pair], *, source: str, target: str) -> list[Array]:
+        """Return, a pair, (source words, target words): the geometric mean of both directions' posteriors, 0..1.
+
+        Raises:
+            ConfigError: see `align`.
         """
         priors, lexicon = self._lexicon(source, target)
-        alignments = [WordAlignment(())] * len(pairs)
+        matrices = [np.zeros((len(left.tokens), len(right.tokens))) for left, right in pairs]
         words = [tuple([word.lower() for word in text.words[:_MOST_WORDS]] for text in pair) for pair in pairs]
         speaking = [number for number, pair in enumerate(words) if all(pair)]
         parts = -(-len(speaking) // _MOST_PAIRS)
@@ -114,8 +133,9 @@ class LexicalAligner:
             numbers = speaking[part * len(speaking) // parts : (part + 1) * len(speaking) // parts]
             read = self._read([(words[number][0], words[number][1]) for number in numbers], priors, lexicon)
             for number, found in zip(numbers, read, strict=True):
-                alignments[number] = self._links(found.both)
-        return alignments
+                rows, columns = found.forward.shape
+                matrices[number][:rows, :columns] = found.both
+        return matrices
 
     def _lexicon(self, source: str, target: str) -> tuple[Priors, Lexicon]:
         if (source, target) not in self._lexicons:
@@ -130,27 +150,57 @@ class LexicalAligner:
             counts = _added(known, cells, _posteriors(cells, counts, priors))
         return list(_posteriors(cells, counts, priors))
 
-    def _links(self, both: Array) -> WordAlignment:
-        rows, columns = _first_best(both, 1).tolist(), _first_best(both, 0).tolist()
-        forward = {(i, j) for i, j in enumerate(rows) if both[i, j] > self._threshold}
-        backward = {(i, j) for j, i in enumerate(columns) if both[i, j] > self._threshold}
-        chosen = sorted(self._symmetrize(forward, backward))
-        return WordAlignment(tuple(Link(i, j, min(float(both[i, j]), 1.0)) for i, j in chosen))
+
+def best_links(
+    matrix: Array,
+    symmetrize: Callable[[Links, Links], set[tuple[int, int]]],
+    threshold: float,
+    *,
+    tolerance: float = 1e-6,
+) -> WordAlignment:
+    """Link each row's best column and each column's best row, symmetrised.
+
+    Args:
+        matrix: (source words, target words), 0..1: the score of each link.
+        symmetrize: a function of `spanferry.alignment.symmetrize`.
+        threshold: only links above it.
+        tolerance: cells this close to the best, relative to it, are as good, and the first of them wins.
+
+    >>> from spanferry.alignment.symmetrize import intersection
+    >>> best_links(np.array([[0.9, 0.2], [0.1, 0.8]]), intersection, 0.1).links
+    (Link(source=0, target=0, score=0.9), Link(source=1, target=1, score=0.8))
+    """
+    if not matrix.size:
+        return WordAlignment(())
+    rows, columns = (_first_best(matrix, axis, tolerance).tolist() for axis in (1, 0))
+    forward = {(i, j) for i, j in enumerate(rows) if matrix[i, j] > threshold}
+    backward = {(i, j) for j, i in enumerate(columns) if matrix[i, j] > threshold}
+    chosen = sorted(symmetrize(forward, backward))
+    return WordAlignment(tuple(Link(i, j, min(float(matrix[i, j]), 1.0)) for i, j in chosen))
 
 
-def _first_best(both: Array, axis: int) -> Any:
+def _first_best(matrix: Array, axis: int, tolerance: float) -> Any:
     """Index along ``axis`` of the first cell that is the best up to rounding, which differs from batch to batch."""
-    return (both >= both.max(axis, keepdims=True) * (1 - 1e-6)).argmax(axis)
+    return (matrix >= matrix.max(axis, keepdims=True) * (1 - tolerance)).argmax(axis)
 
 
 def _posteriors(cells: Cells, counts: Counts, priors: Priors) -> list[Posteriors]:
     """Read every pair in both directions."""
     alike = _LIKENESS * cells.alike**_LIKENESS_POWER
     backgrounds = [
-        (links + nulls + 0.5) / (links.sum() + nulls.sum() + 0.5 * len(links))
-        for links, nulls in ((counts.sources, counts.source_nulls), (counts.targets, counts.target_nulls))
+        (links + nulls + 0.5) / (linked + silent + 0.5 * size)
+        for links, nulls, (linked, silent, size) in (
+            (counts.sources, counts.source_nulls, counts.source_totals),
+            (counts.targets, counts.target_nulls, counts.target_totals),
+        )
     ]
-    nulls = [(side + 0.1) / (side.sum() + 0.1 * len(side)) for side in (counts.source_nulls, counts.target_nulls)]
+    nulls = [
+        (side + 0.1) / (silent + 0.1 * size)
+        for side, (_, silent, size) in (
+            (counts.source_nulls, counts.source_totals),
+            (counts.target_nulls, counts.target_totals),
+        )
+    ]
     weight = _LIKENESS + _BACKGROUND
     forward = counts.cells + alike + _BACKGROUND * backgrounds[1][cells.targets]
     forward /= counts.sources[cells.sources] + weight
@@ -219,4 +269,6 @@ def _added(known: Counts, cells: Cells, read: Sequence[Posteriors]) -> Counts:
         targets=known.targets + np.bincount(cells.targets, links, len(known.targets)),
         source_nulls=known.source_nulls + nulls[0],
         target_nulls=known.target_nulls + nulls[1],
+        source_totals=known.source_totals.plus(links.sum(), nulls[0].sum()),
+        target_totals=known.target_totals.plus(links.sum(), nulls[1].sum()),
     )

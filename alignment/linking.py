@@ -24,6 +24,7 @@ ALIASES = {"bert": "google-bert/bert-base-multilingual-cased", "xlmr": "Facebook
 _MOST_NUMBERS, _MOST_CELLS = 8_000_000, 1_000_000
 
 Pair = tuple[TokenizedText, TokenizedText]
+Matrix = np.ndarray[Any, np.dtype[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,41 @@ def align_by_similarity(
     return [alignments.get(pair, WordAlignment(())) for pair in pairs]  # `_link` leaves out what has an empty side
 
 
+def word_probabilities(
+    pairs: Sequence[Pair],
+    encoder: SubwordEncoder,
+    temperature: float,
+    *,
+    source: str,
+    target: str,
+    chunk: int = 1024,
+) -> list[Matrix]:
+    """Return, a pair, the matrix that ``mutual`` links by: (source words, target words), 0..1.
+
+    A cell is the geometric mean of P(target word | source word) and P(source word | target word), both softmaxes of the
+    cosines of the words' mean vectors over ``temperature``. A word that the encoder has no subword for has zeros.
+
+    Args:
+        pairs: tokenised texts; equal pairs share one matrix.
+        encoder, source, target, chunk: as in `align_by_similarity`.
+        temperature: above 0.
+    """
+    settings = LinkSettings("mutual", unit="word", temperature=temperature)
+    order = sorted(dict.fromkeys(pairs), key=lambda pair: sum(len(text.text) for text in pair))
+    found = {pair: np.zeros((len(pair[0].tokens), len(pair[1].tokens)), dtype=np.float32) for pair in order}
+    for begin in range(0, len(order), chunk):
+        part = order[begin : begin + chunk]
+        left = _prepare(encoder.encode([pair[0] for pair in part], source), settings)
+        right = _prepare(encoder.encode([pair[1] for pair in part], target), settings)
+        for group, dots, sizes in _products(left, right):
+            forward, backward = matching.softmax_probability(dots / temperature, sizes)
+            probability = (forward * backward).sqrt().cpu().numpy()
+            for row, number in enumerate(group.tolist()):
+                rows, columns = (side.words[side.starts[number] : side.starts[number + 1]] for side in (left, right))
+                found[part[number]][np.ix_(rows, columns)] = probability[row, : len(rows), : len(columns)]
+    return [found[pair] for pair in pairs]
+
+
 def _prepare(side: Packed, settings: LinkSettings) -> Packed:
     if settings.unit == "word":
         side = _mean_by_word(side)
@@ -137,6 +173,18 @@ def _mean_by_word(side: Packed) -> Packed:
 
 def _link(source: Packed, target: Packed, settings: LinkSettings) -> Iterator[tuple[int, WordAlignment]]:
     """Yield (number of the pair, its links); pairs with an empty side are left out."""
+    for group, dots, sizes in _products(source, target):
+        links, scores = _match(dots, sizes, settings)
+        found = links.nonzero(as_tuple=True)
+        score = scores[found].clamp(0.0, 1.0).cpu().numpy()
+        pair, row, column = (axis.cpu().numpy() for axis in found)
+        left = source.words[source.starts[group[pair]] + row]
+        right = target.words[target.starts[group[pair]] + column]
+        yield from zip(group.tolist(), _alignments(len(group), pair, left, right, score), strict=True)
+
+
+def _products(source: Packed, target: Packed) -> Iterator[tuple[Any, torch.Tensor, torch.Tensor]]:
+    """Yield (numbers of pairs, dot products of their vectors, padded, and their true sizes); no empty sides."""
     sizes = np.stack([np.diff(source.starts), np.diff(target.starts)], axis=1)
     order = np.argsort(sizes.max(1), kind="stable")
     order = order[sizes[order].min(1) > 0]
@@ -144,13 +192,7 @@ def _link(source: Packed, target: Packed, settings: LinkSettings) -> Iterator[tu
         rows, columns = sizes[group].max(0)
         vectors = [_padded(side, group, width) for side, width in ((source, rows), (target, columns))]
         dots = torch.bmm(vectors[0], vectors[1].transpose(1, 2))
-        links, scores = _match(dots, torch.from_numpy(sizes[group]).to(dots.device), settings)
-        found = links.nonzero(as_tuple=True)
-        score = scores[found].clamp(0.0, 1.0).cpu().numpy()
-        pair, row, column = (axis.cpu().numpy() for axis in found)
-        left = source.words[source.starts[group[pair]] + row]
-        right = target.words[target.starts[group[pair]] + column]
-        yield from zip(group.tolist(), _alignments(len(group), pair, left, right, score), strict=True)
+        yield group, dots, torch.from_numpy(sizes[group]).to(dots.device)
 
 
 def _groups(order: Any, sizes: Any, dimension: int) -> Iterator[Any]:

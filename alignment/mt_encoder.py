@@ -23,7 +23,7 @@ from spanferry.alignment.adapter import BUNDLED as BUNDLED_ADAPTER
 from spanferry.alignment.adapter import adapter_checksum, load_adapter, merge, require_base
 from spanferry.alignment.base import TokenizedText, WordAlignment
 from spanferry.alignment.encoder import SplitBatch, SplitText, SubwordEncoder
-from spanferry.alignment.linking import LinkSettings, Pair, align_by_similarity
+from spanferry.alignment.linking import LinkSettings, Matrix, Pair, align_by_similarity, word_probabilities
 from spanferry.alignment.placement import words_of_subwords
 from spanferry.data.errors import ModelError
 from spanferry.translation.checkpoints import checksum, find_checkpoint, no_progress_bars
@@ -113,6 +113,15 @@ class MTEncoderAligner:
         """
         self._tokenizer.check_pair(source, target, model=self._name)
         return align_by_similarity(pairs, self._encoder, self._settings, source=source, target=target)
+
+    def probabilities(self, pairs: Sequence[Pair], *, source: str, target: str) -> list[Matrix]:
+        """Return the matrix that ``mutual`` links by: see `spanferry.alignment.linking.word_probabilities`.
+
+        Raises:
+            LanguageError: see `align`.
+        """
+        self._tokenizer.check_pair(source, target, model=self._name)
+        return word_probabilities(pairs, self._encoder, self._settings.temperature, source=source, target=target)
 
 
 class MTSplitter:

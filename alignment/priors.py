@@ -28,6 +28,15 @@ from typing import Any, TextIO
 from spanferry.data.errors import ConfigError, DataError
 
 NULL = "<NULL>"
+BUNDLED = Path(__file__).parent / "bundled" / "priors"
+"""The priors that are shipped; its README says what they were counted in."""
+
+BUNDLED_FILES = {
+    ("eng_Latn", language): f"en-{code}.gz"
+    for language, code in (("deu_Latn", "de"), ("spa_Latn", "es"), ("fra_Latn", "fr"), ("ita_Latn", "it"))
+}
+"""Languages (FLORES-200 codes) -> file in `BUNDLED`."""
+
 _HEADER = "# spanferry priors "
 _COLUMNS = {"LEX": 4, "FERF": 4, "FERR": 4, "HMMF": 3, "HMMR": 3}
 
@@ -189,7 +198,8 @@ class PriorsByLanguage:
     """Files of priors, and which of them speaks of a pair of languages.
 
     Args:
-        files: a file, or one for each pair of languages; None for none. They are read when this is made.
+        files: a file, or one for each pair of languages, read when this is made; ``"bundled"`` for those that are
+            shipped, each read when its languages are asked for; None for none.
 
     Raises:
         ConfigError: two files are for the same languages, or one of several does not say which languages it is for.
@@ -197,7 +207,10 @@ class PriorsByLanguage:
     """
 
     def __init__(self, files: str | Path | list[str | Path] | None) -> None:
-        names = [] if files is None else [files] if isinstance(files, str | Path) else list(files)
+        self._bundled = files == "bundled"
+        if files is None or self._bundled:
+            files = []
+        names = [files] if isinstance(files, str | Path) else list(files)
         self._priors = [read_priors(name) for name in names]
         seen: set[frozenset[Any]] = set()
         for name, priors in zip(names, self._priors, strict=True):
@@ -211,16 +224,25 @@ class PriorsByLanguage:
     @property
     def fingerprint(self) -> str:
         """Identity of the files' contents, in any order; empty without a file."""
+        if self._bundled:
+            contents = [(BUNDLED / name).read_bytes() for name in BUNDLED_FILES.values()]
+            return f"bundled-{hashlib.sha256(b''.join(contents)).hexdigest()[:16]}"
         return ",".join(sorted(priors.checksum[:16] for priors in self._priors))
 
     def between(self, source: str, target: str) -> Priors | None:
         """Return the priors from ``source`` to ``target`` (FLORES-200 codes), made in either direction.
 
-        A single file that does not say its languages is taken as it is. None if there are no files.
+        A single file that does not say its languages is taken as it is. None if there are no files, or of those that
+        are shipped none for these languages.
 
         Raises:
-            ConfigError: there are files, but none for these languages.
+            ConfigError: files were given, but none for these languages.
         """
+        if self._bundled:
+            if name := BUNDLED_FILES.get((source, target)):
+                return read_priors(BUNDLED / name)
+            name = BUNDLED_FILES.get((target, source))
+            return read_priors(BUNDLED / name).turned() if name else None
         for priors in self._priors:
             languages = priors.record.get("source"), priors.record.get("target")
             if languages in ((source, target), (None, None)):

@@ -19,14 +19,15 @@ ALIGNERS = LazyTable(
         "eflomal": "spanferry.alignment.statistical:EflomalAligner",
         "embeddings": "spanferry.alignment.embeddings:EmbeddingAligner",
         "fake": "spanferry.alignment.fake:FakeAligner",
+        "joint": "spanferry.alignment.joint:JointAligner",
         "lexical": "spanferry.alignment.lexical:LexicalAligner",
         "mt-encoder": "spanferry.alignment.mt_encoder:MTEncoderAligner",
         "simalign": "spanferry.alignment.simalign_package:SimAlignPackageAligner",
     },
 )
 
-# What aligned best with the bundled model; the figures are in `docs/projection.md`.
-DEFAULT_ALIGNER = "mt-encoder"
+# What carried spans best with the bundled model; the figures are in `docs/projection.md`.
+DEFAULT_ALIGNER = "joint"
 
 
 def load_aligner(name: str, **settings: Any) -> Aligner:

@@ -205,7 +205,7 @@ def _aligner_defaults(config: AnyConfig, translator: Translator, aligner: str) -
     if config.translation.model not in TRANSLATORS.names():
         if aligner == "attention":
             defaults["model"] = translator
-        elif aligner == "mt-encoder":
+        elif aligner in ("mt-encoder", "joint"):
             settings = config.translation
             defaults |= {"model": settings.model, "revision": settings.revision}
             defaults["allow_pickle"] = settings.settings.get("allow_pickle", False)

@@ -28,6 +28,7 @@ SETTINGS: dict[str, Callable[[Folders, Folders, Path], dict[str, Any]]] = {
     "eflomal": lambda encoder, translation, cache: {},
     "embeddings": lambda encoder, translation, cache: {"model": encoder("bert"), "layer": 3},
     "fake": lambda encoder, translation, cache: {"dictionary": {"the": "die", "cat": "Katze", "red": "rote"}},
+    "joint": lambda encoder, translation, cache: {"model": translation("nllb")},
     "lexical": lambda encoder, translation, cache: {},
     "mt-encoder": lambda encoder, translation, cache: {"model": translation("nllb")},
     "simalign": lambda encoder, translation, cache: {"model": encoder("bert"), "layer": 3},

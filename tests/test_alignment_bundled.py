@@ -45,7 +45,7 @@ def test_the_weights_are_small_half_precision_and_readable_by_all() -> None:
     assert weights.stat().st_mode & 0o444 == 0o444
     with safe_open(weights, framework="np") as opened:
         assert {opened.get_slice(name).get_dtype() for name in opened.keys()} == {"F16"}  # noqa: SIM118
-    assert {file.name for file in BUNDLED.iterdir()} == {RECORD, WEIGHTS, "README.md", "recipe.yaml"}
+    assert {file.name for file in BUNDLED.iterdir()} == {RECORD, WEIGHTS, "README.md", "recipe.yaml", "priors"}
 
 
 def test_the_record_follows_the_recipe(record: AdapterRecord, recipe: AdapterRecipe) -> None:

@@ -53,8 +53,9 @@ def test_wheel_holds_every_module_and_data_file(root: Path, wheel: Path) -> None
         missing = {f"spanferry/{folder}/{path.name}" for path in (root / folder).glob("*.py")} - names
         assert not missing
         assert f"spanferry/{folder}/py.typed" in names
-    for folder in ("data/samples", "flows/page", "translation/bundled", "alignment/bundled"):
-        for data_file in (root / folder).iterdir():
+    bundled = ("translation/bundled", "alignment/bundled", "alignment/bundled/priors")
+    for folder in ("data/samples", "flows/page", *bundled):
+        for data_file in filter(Path.is_file, (root / folder).iterdir()):
             assert f"spanferry/{data_file.relative_to(root).as_posix()}" in names
 
 
