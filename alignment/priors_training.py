@@ -84,7 +84,7 @@ def make_priors(
 ) -> Priors:
     """Tokenise pairs of sentences, align them with eflomal, and count.
 
-    The text streams through files; eflomal itself holds all of it in memory, about 100 bytes a word.
+    The text streams through files; eflomal itself holds all of it in memory.
 
     Args:
         pairs: sentences that translate each other.
