@@ -11,8 +11,8 @@ accalign   LaBSE          6      softmax > 0.1       Wang, Chen, Wang, Han and C
 =========  =============  =====  ==================  ============================================================
 
 Any fine-tuned checkpoint of the same form serves as ``model``, awesome-align's own among them. AccAlign's adapter does
-not: it is a pickle of the package adapter-transformers 4.16, outside the hub, and in no form that transformers reads
-today; without it, this is the row of the paper that has no fine-tuning.
+not: it was trained with the package adapter-transformers 4.16.2 and lies outside the hub (its README names both).
+Without it, this is LaBSE as the paper first measures it, before fine-tuning.
 """
 
 from __future__ import annotations
