@@ -1,13 +1,15 @@
 """Aligners on gold links: alignment error rate of each aligner on each set, one table.
 
-    python benchmarks/alignment.py --eval SETS [--priors FOLDER] [--aligners lexical,eflomal,mt-encoder,attention]
+    python benchmarks/alignment.py --eval SETS [--priors FOLDER] [--aligners joint,mt-encoder,lexical,eflomal,attention]
 
 Sets: en-fr and ro-en of the NAACL 2003 and ACL 2005 shared tasks (as awesome-align ships them), XL-WA's test sets en-es
-and en-it. ``--priors`` is a folder of files called ``en-XX.gz``, made by `spanferry models priors`: rows with priors
-are run for the languages that have a file. Models that are not here, or do not speak a language, leave a dash.
-``--set NAME.SETTING=VALUE`` gives an aligner a setting: ``--set awesome.model=FOLDER``.
+and en-it, or its dev sets with ``--part dev``. ``--priors`` is a folder of files called ``en-XX.gz``, made by
+`spanferry models priors`; without it, those that are shipped. Rows with priors are run for the languages that have a
+file. Models that are not here, or do not speak a language, leave a dash. ``--set NAME.SETTING=VALUE`` gives an aligner
+a setting: ``--set awesome.model=FOLDER``.
 
-eflomal and `lexical` read each set as a whole; eflomal samples, so that its figures differ a little from run to run.
+eflomal and `lexical` read each set as a whole (``--set lexical.readings=1``: pair by pair); eflomal samples, so that
+its figures differ a little from run to run.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from spanferry.alignment.metrics import GoldPair, read_naacl_gold, read_tsv_gold, score_alignments
+from spanferry.alignment.priors import BUNDLED
 from spanferry.alignment.registry import load_aligner
 from spanferry.data.errors import SpanferryError
 
@@ -32,11 +35,11 @@ SETS = {
 WITH_PRIORS = ("lexical", "eflomal")
 
 
-def read_set(folder: Path, name: str) -> list[GoldPair]:
+def read_set(folder: Path, name: str, part: str) -> list[GoldPair]:
     if name in ("en-fr", "ro-en"):
         stem = folder / "word-alignment" / name.replace("-", "")
         return read_naacl_gold(stem.with_suffix(".src-tgt"), stem.with_suffix(".gold"))
-    return read_tsv_gold(folder / "xl-wa" / name[-2:] / "test.tsv")
+    return read_tsv_gold(folder / "xl-wa" / name[-2:] / f"{part}.tsv")
 
 
 def cell(aligner: str, settings: dict[str, Any], gold: list[GoldPair], languages: tuple[str, str]) -> str:
@@ -57,8 +60,9 @@ def cell(aligner: str, settings: dict[str, Any], gold: list[GoldPair], languages
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--eval", type=Path, required=True, help="folder of gold data")
-    parser.add_argument("--priors", type=Path, help="folder of en-XX.gz")
-    parser.add_argument("--aligners", default="lexical,eflomal,mt-encoder,attention")
+    parser.add_argument("--priors", type=Path, default=BUNDLED, help="folder of en-XX.gz")
+    parser.add_argument("--part", default="test", choices=["test", "dev"], help="of XL-WA")
+    parser.add_argument("--aligners", default="joint,mt-encoder,lexical,eflomal,attention")
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--set", action="append", default=[], metavar="NAME.SETTING=VALUE")
     chosen = parser.parse_args()
@@ -73,7 +77,7 @@ def main() -> None:
     names = chosen.sets.split(",")
     rows = []
     for aligner in chosen.aligners.split(","):
-        forms = [False, True] if aligner in WITH_PRIORS and chosen.priors else [False]
+        forms = [False, True] if aligner in WITH_PRIORS else [False]
         for with_priors in forms:
             row = []
             for name in names:
@@ -84,7 +88,9 @@ def main() -> None:
                         row.append("–")
                         continue
                     settings["priors"] = str(file)
-                row.append(cell(aligner, settings, read_set(chosen.eval, name), SETS[name]))
+                elif aligner in WITH_PRIORS:
+                    settings["priors"] = None
+                row.append(cell(aligner, settings, read_set(chosen.eval, name, chosen.part), SETS[name]))
             rows.append(f"| `{aligner}`{', priors' if with_priors else ''} | {' | '.join(row)} |")
     print(f"\n| AER (P / R, pairs a second) | {' | '.join(names)} |\n|---|{'--:|' * len(names)}")
     print("\n".join(rows))
