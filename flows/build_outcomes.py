@@ -60,13 +60,20 @@ def languages_between(build: Build, language: str) -> tuple[str, str]:
     return source["language"], source["language"] if build.direction == "back-translate" else language
 
 
-def rows_of(build: Build, language: str) -> Iterator[Row]:
+def rows_of(build: Build, language: str, only: str | None = None) -> Iterator[Row]:
     """Yield every outcome of a language, kept or dropped, with what people corrected in it, see `corrections`.
+
+    Args:
+        build: a finished build.
+        language: BCP-47, one of its languages.
+        only: one split only.
 
     Raises:
         BuildError: the shards are gone.
     """
     for split in build.report["languages"][language]["splits"]:
+        if only not in (None, split):
+            continue
         shards = sorted((build.folder.state / "shards" / language / split).glob("*.jsonl"))
         if not shards and build.report["languages"][language]["splits"][split]["rows"]:
             raise BuildError(

@@ -13,7 +13,9 @@ import typer
 
 from spanferry.data.errors import BuildError, ConfigError, SpanferryError
 from spanferry.flows.compare_command import compare_command
+from spanferry.flows.diff_command import diff_command
 from spanferry.flows.ensemble_command import ensemble_command
+from spanferry.flows.export_command import export_command
 from spanferry.flows.inspect_command import inspect_command
 from spanferry.flows.memory_command import memory
 from spanferry.flows.models_command import models
@@ -158,6 +160,8 @@ def init(
 
 app.command("inspect")(inspect_command)
 app.command("report")(report_command)
+app.command("diff")(diff_command)
+app.command("export")(export_command)
 app.command("predict")(predict_command)
 app.command("score")(score_command)
 app.command("publish")(publish_command)
