@@ -55,7 +55,8 @@ def _document(vocab: Any, example: Example, tokens: Sequence[Range], field: str)
     words, spaces = words_and_spaces(example.fields[field], tokens)
     document = Doc(vocab, words=words, spaces=spaces)
     own = [span for span in example.spans if span.field == field]
-    spans = [document.char_span(span.start, span.end, span.label, alignment_mode="expand") for span in own]
+    found = (document.char_span(span.start, span.end, span.label, alignment_mode="expand") for span in own)
+    spans = [span for span in found if span is not None]  # expanded, each has a place
     document.spans[_SPANS_KEY] = spans
     document.ents = filter_spans(spans)
     document.user_data["id"] = example.id

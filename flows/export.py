@@ -71,7 +71,7 @@ def export_build(build: Build, output: Path, form: str, *, language: str | None 
         raise ConfigError(f"--format {form}: task {task.name!r} has no spans; choose jsonl or pairs")
     if form == "conll" and not task.tagged:
         raise ConfigError(f"--format conll: task {task.name!r} has no tags; choose jsonl, spacy or pairs")
-    written = {}
+    written: Written = {}
     for name in names:
         for split in build.report["languages"][name]["splits"]:
             path = output / name / f"{split}{_SUFFIX[form]}"
