@@ -160,7 +160,13 @@ def test_the_version_is_the_packages(run: Run) -> None:
     assert run("version") == (0, version("spanferry") + "\n", "")
 
 
-@pytest.mark.parametrize("command", ["build", "plan", "schema", "init", "version", "score", "predict", "models"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("build", "plan", "schema", "init", "version", "score", "predict", "models"),
+        *("report", "inspect", "diff", "review", "export"),
+    ],
+)
 def test_every_command_has_help(run: Run, command: str) -> None:
     assert f" {command} " in run("--help")[1]
     code, out, _ = run(command, "--help")
