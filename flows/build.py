@@ -27,6 +27,7 @@ from spanferry.flows.predict_work import ask_for_predictions
 from spanferry.flows.progress import Progress, Silent
 from spanferry.flows.report import BuildResult, Timing
 from spanferry.flows.source import stage
+from spanferry.flows.status import note_plan
 from spanferry.flows.work import Translated, carry_examples, read_shard, translate_examples, write_shard
 from spanferry.projection.prediction import PredictionsMissing
 from spanferry.translation.languages import Language, get_language, require_language
@@ -74,7 +75,9 @@ def opened(
         parts = load_parts(config)
         require_languages(config, languages, parts)
         sources = stage(config, folder, progress)
-        yield BuildPlan(config, folder, sources, parts.fingerprint()), languages, parts
+        plan = BuildPlan(config, folder, sources, parts.fingerprint())
+        note_plan(plan)
+        yield plan, languages, parts
 
 
 def close(plan: BuildPlan, timings: dict[str, Timing], began: float, progress: Progress) -> BuildResult:

@@ -25,6 +25,7 @@ from spanferry.flows.report_command import report_command
 from spanferry.flows.review_command import review
 from spanferry.flows.score_command import score_command
 from spanferry.flows.serve_command import serve_command
+from spanferry.flows.status_command import status_command
 
 app = typer.Typer(
     name="spanferry",
@@ -166,6 +167,7 @@ app.command("predict")(predict_command)
 app.command("score")(score_command)
 app.command("publish")(publish_command)
 app.command("serve")(serve_command)
+app.command("status")(status_command)
 app.command("compare")(compare_command)
 app.command("ensemble")(ensemble_command)
 app.add_typer(review)

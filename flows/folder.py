@@ -10,6 +10,7 @@ out/demo/
   .spanferry/                              what lets a build go on where it stopped; may be deleted when done
     source/train/00000.jsonl               the source as it was read, cut into shards
     shards/de/train/00000.jsonl            one shard: every example of it, carried or dropped
+    plan.json                              which shards it is made of
     runs.jsonl                             when it was run, and how fast that was
 """
 
@@ -29,6 +30,8 @@ from spanferry.data.errors import BuildError
 from spanferry.flows.shards import remove_temporary, write_json
 
 FORMAT = 1
+_GLANCE_SECONDS = 0.2
+"""`spanferry status` holds the lock for a moment, to see whether anyone else does."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,16 @@ class BuildFolder:
     def state(self) -> Path:
         """What is needed to go on, and nothing that a reader of the dataset needs."""
         return self.root / ".spanferry"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one build that writes here."""
+        return self.state / "lock"
+
+    @property
+    def plan(self) -> Path:
+        """Which shards the build is made of: language -> [file, rows, key] of each."""
+        return self.state / "plan.json"
 
     @property
     def report(self) -> Path:
@@ -124,7 +137,7 @@ class BuildFolder:
         self.check()
         try:
             self.state.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.state / "lock", timeout=0)
+            lock = FileLock(self.lock, timeout=_GLANCE_SECONDS)
             lock.acquire()
         except Timeout:
             raise BuildError(
