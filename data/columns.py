@@ -29,6 +29,20 @@ def as_text(value: Any, column: str) -> str:
     return value
 
 
+def as_id(value: Any, column: str) -> str:
+    """Return an id as text.
+
+    Raises:
+        DataError: it is neither text nor a whole number, or empty.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise DataError(
+            f"column {column!r} is {value!r}: expected an id (text or a whole number)",
+            hint="columns: {id: null} makes ids from the content",
+        )
+    return str(value)
+
+
 def as_label(value: Any, column: str, names: Sequence[str] | None) -> str | int | float | None:
     """Return an example-level label, a number as its name where the names are known.
 
@@ -169,6 +183,27 @@ def as_answers(value: Any, column: str, text: str) -> list[tuple[int, int]]:
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise DataError(f"column {column!r} is {_short(value)}: expected answers, each with text and answer_start")
     return [_answer(item, f"column {column!r}, answer {index}", text) for index, item in enumerate(value)]
+
+
+def as_choices(value: Any, column: str) -> list[str]:
+    """Return the choices of a question, two or more.
+
+    >>> as_choices(["Köln", "Bonn"], "choices")
+    ['Köln', 'Bonn']
+
+    Raises:
+        DataError: it is no list of texts, or has fewer than two.
+    """
+    listed = isinstance(value, Sequence) and not isinstance(value, str)
+    if not listed or len(value) < 2:
+        raise DataError(
+            f"column {column!r} is {_short(value)}: expected a list of two or more choices",
+            hint="choices that stand in columns of their own: columns: {choices: option_*}",
+        )
+    for index, item in enumerate(value):
+        if not isinstance(item, str):
+            raise DataError(f"column {column!r}, choice {index} is {_short(item)}: expected text")
+    return list(value)
 
 
 def _answer(item: Any, where: str, text: str) -> tuple[int, int]:

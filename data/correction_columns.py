@@ -35,7 +35,8 @@ def correction_row(task: Task, row: Mapping[str, Any], machine: Example | None) 
     {'text': 'Gut.', 'original_post_edited': 3, 'post_edited': False, 'machine_text': None}
     """
     ours: dict[str, Any] = {POST_EDITED: machine is not None}
-    ours |= {f"machine_{field}": None if machine is None else machine.fields[field] for field in task.fields}
+    texts = dict.fromkeys(task.fields) if machine is None else task.text_columns(machine.fields)
+    ours |= {f"machine_{column}": text for column, text in texts.items()}
     if task.spans_in:
         spans = None if machine is None else machine.spans
         ours["machine_spans"] = spans and [
@@ -49,7 +50,7 @@ def correction_features(task: Task) -> Any:
     from datasets import Features, List, Value
 
     found: dict[str, Any] = {POST_EDITED: Value("bool")}
-    found |= {f"machine_{field}": Value("string") for field in task.fields}
+    found |= {f"machine_{column}": feature for column, feature in task.text_features(Value("string")).items()}
     if task.spans_in:
         found["machine_spans"] = List({"start": Value("int32"), "end": Value("int32"), "label": Value("string")})
     return Features(found)

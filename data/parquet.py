@@ -89,6 +89,22 @@ def names_in(features: Mapping[str, Any]) -> Names:
     return found
 
 
+def with_known_labels(features: Any, labels: Sequence[str]) -> Any:
+    """Return features without those of the ``labels`` that have no list of names: they are typed by the rows.
+
+    Such a column may hold numbers (the similarity of two texts, the place of the right choice) as well as text.
+
+    >>> from datasets import ClassLabel, Features, Value
+    >>> features = Features({"text": Value("string"), "label": Value("string"), "intent": ClassLabel(names=["find"])})
+    >>> list(with_known_labels(features, ["label", "intent"]))
+    ['text', 'intent']
+    """
+    from datasets import ClassLabel
+
+    kept = {name: each for name, each in features.items() if name not in labels or isinstance(each, ClassLabel)}
+    return type(features)(kept)
+
+
 class TableTypes:
     """The Arrow types of a table that grows: declared for some columns, found in the rows for the others.
 

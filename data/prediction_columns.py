@@ -12,7 +12,8 @@ For a task with the fields ``text``::
     projections              one entry a predicted span: {pivot_start, pivot_end, label, prediction_score, start, end,
                              score, method, reason}; start and end are null, and reason is set, where it was lost
 
-A task with several fields has ``pivot_`` for each, and ``translation_score_`` for each.
+A task with several columns of text has ``pivot_`` for each, and ``translation_score_`` for each; for choices both are
+lists.
 """
 
 from __future__ import annotations
@@ -74,8 +75,8 @@ def prediction_row(
         label = predicted.labels.get(name)
         ours[f"predicted_{name}"] = None if label is None else str(label)
         ours[f"predicted_{name}_score"] = label_scores.get(name)
-    ours |= {f"pivot_{field}": pivot[field] for field in task.fields}
-    ours |= {score_column(task, field): translation_scores[field] for field in task.fields}
+    ours |= {f"pivot_{column}": text for column, text in task.text_columns(pivot).items()}
+    ours |= {score_column(task, column): score for column, score in task.text_columns(translation_scores).items()}
     ours["flags"] = flags
     if task.spans_in:
         ours["projections"] = [{name: each[name] for name in _PROJECTION} for each in projections]
@@ -104,8 +105,9 @@ def prediction_features(task: Task, schema: Schema, *, tokens: bool, labelled: b
         found |= {f"predicted_{name}": feature for name, feature in columns.items() if name not in _VIEW}
     for name in task.labels:
         found |= {f"predicted_{name}": Value("string"), f"predicted_{name}_score": Value("float64")}
-    found |= {f"pivot_{field}": Value("string") for field in task.fields}
-    found |= {score_column(task, field): Value("float64") for field in task.fields}
+    texts, scores = task.text_features(Value("string")), task.text_features(Value("float64"))
+    found |= {f"pivot_{column}": feature for column, feature in texts.items()}
+    found |= {score_column(task, column): feature for column, feature in scores.items()}
     found["flags"] = List(Value("string"))
     if task.spans_in:
         found["projections"] = List({name: Value(kind) for name, kind in _PROJECTION.items()})

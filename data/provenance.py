@@ -9,7 +9,8 @@ For a task with the fields ``text``::
                          end, score, confidence, method, reason}; start and end are null, and reason is set, where it
                          was lost; confidence is null without a calibration
 
-A task with several fields has ``source_`` for each, and ``translation_score_`` for each.
+A task with several columns of text has ``source_`` for each, and ``translation_score_`` for each; for choices both are
+lists.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ from typing import Any
 from spanferry.data.tasks import Task
 
 
-def score_column(task: Task, field: str) -> str:
-    """Return the column of a field's translation score.
+def score_column(task: Task, column: str) -> str:
+    """Return the column of the translation scores of a column of text.
 
     >>> from spanferry.data.tasks import get_task
     >>> score_column(get_task("ner"), "text"), score_column(get_task("pair-classification"), "premise")
     ('translation_score', 'translation_score_premise')
     """
-    return "translation_score" if len(task.fields) == 1 else f"translation_score_{field}"
+    return "translation_score" if len(task.fields) == 1 else f"translation_score_{column}"
 
 
 def provenance_columns(task: Task) -> list[str]:
@@ -50,8 +51,8 @@ def provenance_row(
     projections: Iterable[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Return the columns of provenance of one row."""
-    row: dict[str, Any] = {f"source_{field}": source[field] for field in task.fields}
-    row |= {score_column(task, field): scores[field] for field in task.fields}
+    row: dict[str, Any] = {f"source_{column}": text for column, text in task.text_columns(source).items()}
+    row |= {score_column(task, column): score for column, score in task.text_columns(scores).items()}
     row["flags"] = list(flags)
     if task.spans_in:
         row["projections"] = [{name: each[name] for name in _PROJECTION} for each in projections]
@@ -62,8 +63,9 @@ def provenance_features(task: Task) -> Any:
     """Return the ``datasets.Features`` of the columns of provenance."""
     from datasets import Features, List, Value
 
-    found: dict[str, Any] = {f"source_{field}": Value("string") for field in task.fields}
-    found |= {score_column(task, field): Value("float64") for field in task.fields}
+    texts, scores = task.text_features(Value("string")), task.text_features(Value("float64"))
+    found: dict[str, Any] = {f"source_{column}": feature for column, feature in texts.items()}
+    found |= {score_column(task, column): feature for column, feature in scores.items()}
     found["flags"] = List(Value("string"))
     if task.spans_in:
         found["projections"] = List({name: Value(kind) for name, kind in _PROJECTION.items()})

@@ -17,8 +17,9 @@ from spanferry.data.columns import as_answers
 from spanferry.data.errors import DataError
 from spanferry.data.example import Example, Span
 from spanferry.data.schema import Schema
+from spanferry.data.span_columns import Tokens
 from spanferry.data.spans import Scheme, Snap
-from spanferry.data.tasks import ID_NAMES, Reading, Row, Task, Tokens
+from spanferry.data.tasks import ID_NAMES, Reading, Row, Task
 
 ANSWER: Final = "ANSWER"
 """The label of every span."""

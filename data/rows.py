@@ -13,7 +13,7 @@ from spanferry.data.errors import DataError
 from spanferry.data.records import Line, Record, has_surrogate, read_lines
 
 # Columns of a CSV file whose cells hold JSON, when they look like it: what else is in a cell is text.
-_JSON_ROLES: Final = frozenset({"spans", "tokens", "token_starts", "tags", "answers"})
+_JSON_ROLES: Final = frozenset({"spans", "tokens", "token_starts", "tags", "answers", "choices"})
 _CELL_LIMIT: Final = 2**31 - 1
 
 
@@ -73,7 +73,7 @@ def read_csv(
         encoding: of the file.
         separator: one character between cells.
         quotes: whether ``"`` encloses cells that hold separators or line breaks, RFC 4180; False where it is text.
-        json_columns: columns whose cells hold JSON, beside those of spans, answers, tokens and tags.
+        json_columns: columns whose cells hold JSON, beside those of spans, answers, choices, tokens and tags.
     """
     csv.field_size_limit(_CELL_LIMIT)  # the module's own limit is 131,072 characters
     lines = _Lines(read_lines(path, encoding))

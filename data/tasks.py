@@ -2,7 +2,9 @@
 
 A `Task` is one value. A new shape that has text fields, spans in one of them and example-level labels is one more
 value and one line in `TASKS`. A shape whose spans stand in columns of another kind overrides `Task.span_roles`,
-`Task.read_spans`, `Task.span_columns` and `Task.span_features` (`spanferry.data.question_answering` does).
+`Task.read_spans`, `Task.span_columns` and `Task.span_features` (`spanferry.data.question_answering` does); one whose
+texts do, `Task.read_texts`, `Task.text_columns`, `Task.text_features` and `Task.has_field`
+(`spanferry.data.multiple_choice`).
 
 A row is a dict, whatever file it came from. Its columns play roles (``text``, ``spans``, ``label`` ...); a role is
 found under its own name, under a usual name of public datasets (``sentence1`` for the premise), or where the user's
@@ -19,16 +21,15 @@ from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
-from spanferry.data.columns import as_label, as_offsets, as_spans, as_strings, as_tags, as_text
-from spanferry.data.detokenize import detokenize, locate
+from spanferry.data.columns import as_id, as_label, as_text
 from spanferry.data.errors import ConfigError, DataError, did_you_mean
 from spanferry.data.example import Example, Span
 from spanferry.data.registry import LazyTable
 from spanferry.data.schema import Schema
-from spanferry.data.spans import Scheme, Snap, spans_to_tags, tag_names, tags_to_spans
+from spanferry.data.span_columns import Tokens, read_spans, read_tokens
+from spanferry.data.spans import Scheme, Snap, spans_to_tags, tag_names
 
 Row = Mapping[str, Any]
-Tokens = tuple[tuple[int, int], ...]
 MakeId = Callable[[Mapping[str, str], Mapping[str, Any]], str]
 
 ID_NAMES: Final = ("sent_id", "idx", "guid", "uid", "example_id", "pairID")
@@ -73,10 +74,11 @@ class Task:
 
     Attributes:
         name: what it is called in `TASKS` and in a configuration.
-        fields: text fields, in reading order; each is a column.
+        fields: columns of text, in reading order; each is a field, where the shape does not say otherwise.
         labels: example-level label columns, carried over unchanged.
         spans_in: the field that spans and tokens lie in; None for shapes without spans.
         aliases: role -> usual column names, tried in order after the role's own name.
+        optional: columns of text that a row may be without; they take only a column that nothing else needs.
 
     >>> row = {"tokens": ["Zoë", "lives", "in", "Köln", "."], "ner_tags": ["B-PER", "O", "O", "B-LOC", "O"]}
     >>> example = get_task("ner").to_example(row, make_id=lambda fields, labels: "1")
@@ -91,6 +93,12 @@ class Task:
     labels: tuple[str, ...] = ()
     spans_in: str | None = None
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING)
+    optional: tuple[str, ...] = ()
+
+    @property
+    def required_fields(self) -> tuple[str, ...]:
+        """Text fields that every example has."""
+        return tuple(name for name in self.fields if name not in self.optional)
 
     @property
     def span_roles(self) -> tuple[str, ...]:
@@ -123,7 +131,7 @@ class Task:
         """
         layout = _layout(self, reading, tuple(row))
         roles, names = layout.roles, reading.names
-        fields = {role: as_text(row[roles[role]], roles[role]) for role in self.fields if role in roles}
+        fields = self.read_texts(row, roles)
         labels = {
             role: as_label(row[column], column, names.get(column))
             for role in self.labels
@@ -136,7 +144,7 @@ class Task:
             fields = {role: text if role == self.spans_in else fields[role] for role in self.fields}
             if offsets is not None:
                 tokens = {self.spans_in: offsets}
-        identity = _as_id(row[roles["id"]], roles["id"]) if "id" in roles else (make_id or content_id)(fields, labels)
+        identity = as_id(row[roles["id"]], roles["id"]) if "id" in roles else (make_id or content_id)(fields, labels)
         meta = {key: row[column] for column, key in layout.meta}
         return Example(identity, fields, spans, labels, tokens, meta)
 
@@ -152,7 +160,7 @@ class Task:
             DataError: the example has spans, tokens or labels that this shape has no column for: none is dropped.
         """
         self._check_shape(example)
-        row: dict[str, Any] = {"id": example.id, **example.fields, **example.labels}
+        row: dict[str, Any] = {"id": example.id, **self.text_columns(example.fields), **example.labels}
         if self.spans_in:
             row |= self.span_columns(example, tags=tags, scheme=scheme, policy=policy)
         for key, value in example.meta.items():
@@ -173,11 +181,35 @@ class Task:
 
         schema = schema or Schema()
         found: dict[str, Any] = {"id": Value("string")}
-        found |= {name: Value("string") for name in self.fields}
+        found |= self.text_features(Value("string"))
         found |= {name: _feature(schema.labels.get(name)) for name in self.labels}
         if self.spans_in:
             found |= self.span_features(schema, tokens=tokens, scheme=scheme)
         return Features(found)
+
+    def available(self, columns: tuple[str, ...], reading: Reading) -> tuple[str, ...]:
+        """Return the columns that a row with ``columns`` is read by."""
+        return columns
+
+    def read_texts(self, row: Row, roles: Mapping[str, str]) -> dict[str, str]:
+        """Return the text fields of a row; ``roles`` are those that the row has."""
+        return {role: as_text(row[roles[role]], roles[role]) for role in self.fields if role in roles}
+
+    def text_columns(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what ``values`` has for each text field (its text, its score ...) by column, in the order of `fields`.
+
+        >>> get_task("pair-classification").text_columns({"hypothesis": "B", "premise": "A"})
+        {'premise': 'A', 'hypothesis': 'B'}
+        """
+        return {name: values[name] for name in self.fields}
+
+    def text_features(self, feature: Any) -> dict[str, Any]:
+        """Return the features of `text_columns`, where a field's value has the feature ``feature``."""
+        return dict.fromkeys(self.fields, feature)
+
+    def has_field(self, name: str) -> bool:
+        """Tell whether an example may have a text field called ``name``."""
+        return name in self.fields
 
     def read_spans(
         self, row: Row, roles: Mapping[str, str], text: str | None, reading: Reading
@@ -186,8 +218,8 @@ class Task:
 
         ``roles`` are those that the row has; ``text`` is None where it has no column for the text.
         """
-        text, offsets = _tokens(row, roles, text)
-        return text, offsets, _spans(row, roles, text, offsets, field=self.spans_in or "", reading=reading)
+        text, offsets = read_tokens(row, roles, text)
+        return text, offsets, read_spans(row, roles, text, offsets, field=self.spans_in or "", reading=reading)
 
     def span_columns(self, example: Example, *, tags: bool, scheme: Scheme, policy: Snap) -> dict[str, Any]:
         """Return the columns of `span_roles`; the inverse of `read_spans`. The arguments are those of `to_row`."""
@@ -217,7 +249,7 @@ class Task:
     def _check_shape(self, example: Example) -> None:
         fields = {self.spans_in} if self.spans_in else set()
         extra = {
-            "text field": [name for name in example.fields if name not in self.fields],
+            "text field": [name for name in example.fields if not self.has_field(name)],
             "label": [name for name in example.labels if name not in self.labels],
             "spans in field": sorted({span.field for span in example.spans} - fields),
             "tokens of field": [name for name in example.tokens if not self.tagged or name not in fields],
@@ -228,7 +260,7 @@ class Task:
                     f"example {example.id!r} has {what} {found[0]!r}, for which task {self.name!r} has no column",
                     hint=f"known tasks: {', '.join(TASKS.names())}",
                 )
-        if missing := [name for name in self.fields if name not in example.fields]:
+        if missing := [name for name in self.required_fields if name not in example.fields]:
             raise DataError(f"example {example.id!r} has no text field {missing[0]!r}, which task {self.name!r} needs")
 
 
@@ -248,7 +280,7 @@ def declared_schema(task: Task, reading: Reading, available: tuple[str, ...]) ->
     >>> declared_schema(NER, Reading(names={"ner_tags": ("O", "B-PER", "I-PER")}), ("tokens", "ner_tags"))
     Schema(spans=('PER',), labels={})
     """
-    roles = _layout(task, reading, available).roles
+    roles = _layout(task, reading, task.available(available, reading)).roles
     spans: tuple[str, ...] | None = None
     if (column := roles.get("spans")) is not None and f"{column}.label" in reading.names:
         spans = tuple(reading.names[f"{column}.label"])
@@ -273,8 +305,10 @@ def _layout(task: Task, reading: Reading, available: tuple[str, ...]) -> Layout:
         names = (role, *(task.aliases.get(role, ()) if usual else ()))
         return next((name for name in names if name in available and name not in given.values()), None)
 
-    roles = {role: find(role) for role in ("id", *task.fields, *task.labels)}
-    needed = list(task.fields) + (list(task.labels) if reading.labelled else [])
+    needed = [role for role in task.fields if role not in task.optional]
+    roles = {role: find(role) for role in ("id", *needed, *task.labels)}
+    roles |= {role: column for role in task.optional if (column := find(role)) not in roles.values()}
+    needed += task.labels if reading.labelled else ()
     if not task.tagged:
         roles |= {role: find(role) for role in task.span_roles}
         needed += task.span_roles if reading.labelled else ()
@@ -307,39 +341,6 @@ def _feature(names: Sequence[str] | None) -> Any:
     from datasets import ClassLabel, Value
 
     return ClassLabel(names=list(names)) if names else Value("string")
-
-
-def _tokens(row: Row, roles: Mapping[str, str], text: str | None) -> tuple[str, Tokens | None]:
-    """Return the text and where its tokens lie, the text made from the tokens where the row has none."""
-    if "tokens" not in roles or (text is not None and row[roles["tokens"]] is None):
-        return text or "", None
-    words = as_strings(row[roles["tokens"]], roles["tokens"])
-    if text is None:
-        return detokenize(words)
-    if "token_starts" in roles:
-        return text, as_offsets(row[roles["token_starts"]], roles["token_starts"], words, text)
-    return text, locate(words, text)
-
-
-def _spans(
-    row: Row, roles: Mapping[str, str], text: str, tokens: Tokens | None, *, field: str, reading: Reading
-) -> tuple[Span, ...]:
-    """Return the row's spans, from spans or else from tags."""
-    if (column := roles.get("spans")) is not None:
-        return as_spans(row[column], column, text, field, reading.names.get(f"{column}.label"))
-    if (column := roles.get("tags")) is not None:
-        tags = as_tags(row[column], column, reading.names.get(column))
-        return tags_to_spans(tags, tokens or (), reading.scheme, repair=reading.repair, field=field)
-    return ()
-
-
-def _as_id(value: Any, column: str) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise DataError(
-            f"column {column!r} is {value!r}: expected an id (text or a whole number)",
-            hint="columns: {id: null} makes ids from the content",
-        )
-    return str(value)
 
 
 _ID: Final = {"id": ID_NAMES}
@@ -377,6 +378,7 @@ TASKS = LazyTable(
         "ner": "spanferry.data.tasks:NER",
         "slots": "spanferry.data.tasks:SLOTS",
         "text-classification": "spanferry.data.tasks:TEXT_CLASSIFICATION",
+        "multiple-choice": "spanferry.data.multiple_choice:MULTIPLE_CHOICE",
         "pair-classification": "spanferry.data.tasks:PAIR_CLASSIFICATION",
         "question-answering": "spanferry.data.question_answering:QUESTION_ANSWERING",
     },

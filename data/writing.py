@@ -16,7 +16,7 @@ from spanferry.data.conll import write_conll
 from spanferry.data.errors import DataError
 from spanferry.data.example import Example
 from spanferry.data.hf import save_datasets
-from spanferry.data.parquet import TableTypes, write_parquet
+from spanferry.data.parquet import TableTypes, with_known_labels, write_parquet
 from spanferry.data.rows import write_csv, write_jsonl
 from spanferry.data.schema import Schema
 from spanferry.data.sidecar import features_path
@@ -87,8 +87,7 @@ def write_examples(
     def features() -> Any:
         """Return the types known before the first row; labels without an inventory are typed by the rows."""
         known = task.features(schema, tokens=any(example.tokens for example in head), scheme=chunks)
-        named = schema.labels if schema is not None else {}
-        return type(known)({name: column for name, column in known.items() if name not in task.labels or name in named})
+        return with_known_labels(known, task.labels)
 
     if kind == "parquet":
         with replacing(path) as temporary:

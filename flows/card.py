@@ -20,6 +20,7 @@ _CATEGORIES = {
     "ner": ("token-classification", "named-entity-recognition"),
     "slots": ("token-classification", "slot-filling"),
     "text-classification": ("text-classification", None),
+    "multiple-choice": ("multiple-choice", "multiple-choice-qa"),
     "pair-classification": ("text-classification", "natural-language-inference"),
     "question-answering": ("question-answering", "extractive-qa"),
 }

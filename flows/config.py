@@ -151,7 +151,8 @@ class What(Settings):
     """What builds of both directions begin with."""
 
     task: str = Field(
-        description="shape of the data: ner, slots, text-classification, pair-classification or question-answering"
+        description="shape of the data: ner, slots, text-classification, pair-classification, multiple-choice or "
+        "question-answering"
     )
 
     @field_validator("task")
@@ -260,7 +261,7 @@ def check_fields(task: str, translation: TranslationSettings) -> None:
     if translation.fields == "jointly" and (len(shape.fields) < 2 or shape.spans_in):
         raise ValueError(
             f"translation.fields: found 'jointly' for task {task!r}, expected a task of several texts without spans "
-            "(pair-classification); remove it"
+            "(pair-classification, multiple-choice); remove it"
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from spanferry.data.parquet import with_known_labels
 from spanferry.data.prediction_columns import prediction_features, prediction_row
 from spanferry.data.provenance import provenance_columns, provenance_features, provenance_row
 from spanferry.data.schema import Schema
@@ -72,10 +73,10 @@ def predicted_row(task: Task, labelled: bool, outcome: Mapping[str, Any]) -> dic
 
 
 def _carried_features(task: Task, schema: Schema, tokens: bool) -> Any:
-    features = task.features(schema, tokens=tokens)
+    features = with_known_labels(task.features(schema, tokens=tokens), task.labels)
     features.update(provenance_features(task))
     return features
 
 
 def _predicted_features(task: Task, labelled: bool, schema: Schema, tokens: bool) -> Any:
-    return prediction_features(task, schema, tokens=tokens, labelled=labelled)
+    return with_known_labels(prediction_features(task, schema, tokens=tokens, labelled=labelled), task.labels)

@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from spanferry.data.errors import BuildError, ConfigError
-from spanferry.data.parquet import read_parquet, write_parquet
+from spanferry.data.parquet import read_parquet, with_known_labels, write_parquet
 from spanferry.data.signature import fingerprint
 from spanferry.data.tasks import get_task
 from spanferry.flows.card_config import card_config
@@ -161,7 +161,8 @@ def _write_source(folder: BuildFolder, report: Mapping[str, Any], staged: Path) 
     if any(mark is None for mark in marks.values()):
         raise BuildError(f"{folder.root}: the source as it was read is gone; run the build again")
     schema = merge_schemas([schema_of(mark) for mark in marks.values() if mark is not None])
-    features = task.features(schema, tokens=any(mark["tokens"] for mark in marks.values() if mark is not None))
+    tokens = any(mark["tokens"] for mark in marks.values() if mark is not None)
+    features = with_known_labels(task.features(schema, tokens=tokens), task.labels)
     for split, mark in marks.items():
         assert mark is not None  # seen above
         shards = [folder.source(split, index) for index in range(len(mark["shards"]))]
@@ -181,12 +182,12 @@ def _write_pairs(report: Mapping[str, Any], staged: Path) -> Iterator[tuple[str,
     source, fields = report["source"]["language"], get_task(report["task"]).fields
     for target, entry in report["languages"].items():
         name, rows = f"{source}-{target}", {}
-        for split, counts in entry["splits"].items():
+        for split in entry["splits"]:
             files = sorted((staged / "data" / target).glob(f"{split}-*.parquet"))
             place = staged / "data" / name / f"{split}-00000-of-00001.parquet"
             place.parent.mkdir(parents=True, exist_ok=True)
             write_parquet(_pairs(files, fields, source, target), place, pair_features(source, target))
-            rows[split] = counts["kept"] * len(fields)
+            rows[split] = sum(1 for _ in _pairs(files, fields, source, target))
         yield name, rows
 
 
@@ -195,8 +196,13 @@ def _pairs(files: Sequence[Path], fields: Sequence[str], source: str, target: st
         for record in read_parquet(file):
             row = record.row or {}
             for field in fields:
-                pair = {source: row[f"source_{field}"], target: row[field]}
-                yield {"id": row["id"], "field": field, "translation": pair}
+                there, here = row[f"source_{field}"], row[field]
+                if isinstance(there, list):
+                    texts = [(f"{field}/{number}", *each) for number, each in enumerate(zip(there, here, strict=True))]
+                else:
+                    texts = [] if there is None else [(field, there, here)]
+                for name, original, translated in texts:
+                    yield {"id": row["id"], "field": name, "translation": {source: original, target: translated}}
 
 
 def describe(edition: Edition) -> list[str]:

@@ -123,9 +123,9 @@ def _as_data(span: Span | None) -> list[Any] | None:
 
 def ask_for_predictions(config: AnyConfig, folder: BuildFolder, examples: Sequence[Example]) -> BuildError:
     """Write the texts that wait for predictions, each once, and return the error that says what to do."""
-    rows = {key: {"id": key, **each.fields} for each in examples if (key := text_key(each))}
-    write_records(folder.to_predict, rows.values())
     task = get_task(config.task)
+    rows = {key: {"id": key, **task.text_columns(each.fields)} for each in examples if (key := text_key(each))}
+    write_records(folder.to_predict, rows.values())
     what = " and ".join([*(["spans"] if task.spans_in else []), *task.labels])
     answers = config.predictor.settings.get("path") if not isinstance(config, BuildConfig) else None
     return BuildError(

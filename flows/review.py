@@ -62,6 +62,8 @@ def export_review(
     if by not in get_args(By):
         raise ConfigError(f"--by {by}: {did_you_mean(by, get_args(By))}")
     task = task_of(build)
+    if not all(map(task.has_field, task.fields)):
+        raise ConfigError(f"review: task {task.name!r} has lists of texts, and a sheet has one text a column")
     names = languages_of(build, language)
     columns = [*ABOUT, "score", "why", *(column for field in task.fields for column in text_columns(task, field))]
     written = 0

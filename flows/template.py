@@ -24,7 +24,7 @@ def template(task: str, direction: str = "translate-train") -> str:
     >>> print(template("ner"))  # doctest: +ELLIPSIS
     # A build of spanferry. Try `spanferry plan FILE` first, then `spanferry build FILE`.
     <BLANKLINE>
-    # shape of the data: ner, slots, text-classification, pair-classification or question-answering
+    # shape of the data: ner, slots, text-classification, pair-classification, multiple-choice or question-answering
     task: ner
     ...
     """

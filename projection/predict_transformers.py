@@ -1,8 +1,8 @@
 """Predictions of transformers models: tags for words, classes for texts and pairs, answers to questions.
 
-The model's architecture says what it predicts: ``...ForTokenClassification``, ``...ForSequenceClassification`` or
-``...ForQuestionAnswering``. Weights are read from safetensors, and code that comes with a checkpoint is never run.
-Texts over the model's limit are read in overlapping windows, never cut off.
+The model's architecture says what it predicts: ``...ForTokenClassification``, ``...ForSequenceClassification``,
+``...ForMultipleChoice`` or ``...ForQuestionAnswering``. Weights are read from safetensors, and code that comes with a
+checkpoint is never run. Texts over the model's limit are read in overlapping windows, never cut off.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from spanferry.alignment.encoder import windows
 from spanferry.alignment.tokens import tokenize, tokenizer_name
 from spanferry.data.errors import ConfigError
 from spanferry.data.example import Example, Span
+from spanferry.data.multiple_choice import MultipleChoice
 from spanferry.data.question_answering import ANSWER
 from spanferry.data.spans import get_scheme
 from spanferry.data.tasks import Task
 from spanferry.projection.distributions import TagDistribution, decode_spans, softmax
 from spanferry.projection.model_tags import ModelTags
+from spanferry.projection.predict_choices import ChoiceNames, choose
 from spanferry.projection.prediction import Label, Prediction
-from spanferry.projection.transformers_model import CLASSES, LoadedModel, Logits
+from spanferry.projection.transformers_model import CHOICES, CLASSES, LoadedModel, Logits
 
 
 class TransformersPredictor:
@@ -37,6 +39,9 @@ class TransformersPredictor:
       (`spanferry.projection.distributions.decode`), each with the mean probability of its tags.
     - A task with labels alone takes a sequence classifier, which reads the fields as text and pair. In several windows
       a text's distribution is the mean of theirs. A model with one output is a regression: its label is a number.
+    - ``multiple-choice`` takes a model of that kind, which reads the context, and the question with a choice after it;
+      without a context, the question and the choice. The probabilities are the softmax over the choices of a question;
+      in several windows a choice's score is the mean of theirs.
     - ``question-answering`` takes a model of that kind. The answer is the best pair of a start and an end; its score
       is the product of both probabilities over all windows.
 
@@ -49,6 +54,8 @@ class TransformersPredictor:
         scheme: chunk scheme of the model's tags, by default guessed from their names; ``IOB1`` must be said.
         no_answer: let the question's model say that there is no answer (SQuAD 2.0).
         longest_answer: in tokens.
+        first_choice: what the data calls the first of several choices: 0 or 1, as a number or as text, or a letter
+            ("A"); the others go on from there.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
         batch_tokens: at most so many tokens, padding included, in one forward pass. Neither this nor the device is
             part of the fingerprint.
@@ -68,6 +75,7 @@ class TransformersPredictor:
         scheme: str | None = None,
         no_answer: bool = False,
         longest_answer: int = 30,
+        first_choice: int | str = 0,
         device: str = "auto",
         batch_tokens: int = 8192,
     ) -> None:
@@ -77,7 +85,9 @@ class TransformersPredictor:
             raise ConfigError(f"longest_answer is {longest_answer}: expected 1 or more")
         self._task, self._no_answer, self._longest_answer = task, no_answer, longest_answer
         self._answers = task.name == "question-answering"
+        self._choices = ChoiceNames(first_choice) if isinstance(task, MultipleChoice) else None
         kind = "QuestionAnswering" if self._answers else "TokenClassification" if task.spans_in else CLASSES
+        kind = kind if self._choices is None else CHOICES
         self._model = LoadedModel(model, kind, revision=revision, device=device, batch_tokens=batch_tokens)
         self._labels = self._model if kind == CLASSES else None
         if label_model is not None:
@@ -98,12 +108,16 @@ class TransformersPredictor:
             parts.append(f"scheme={self._tags.scheme},words={tokenizer_name('eng_Latn').split(':', maxsplit=1)[0]}")
         if self._answers:
             parts.append(f"no_answer={self._no_answer},longest_answer={self._longest_answer}")
+        if self._choices is not None:
+            parts.append(f"first_choice={self._choices.first!r}")
         return f"transformers/1({','.join(parts)})"
 
     def predict(self, examples: Sequence[Example], *, language: str) -> list[Prediction]:
         """Return one `Prediction` an example; ``language`` chooses how texts are cut into words."""
         if self._answers:
             return self._answer(examples)
+        if self._choices is not None:
+            return choose(self._model, examples, self._choices, self._task.labels[0])
         labels = self._classify(examples)
         if self._tags is None:
             return [Prediction(**each) for each in labels]

@@ -18,6 +18,7 @@ from spanferry.translation.checkpoints import Checkpoint, checksum, find_checkpo
 from spanferry.translation.convert import resolve_device
 
 CLASSES: Final = "SequenceClassification"
+CHOICES: Final = "MultipleChoice"
 Logits = NDArray[np.float64]
 Row = Mapping[str, Any]
 """Token ids as ``input_ids``, and where the model has them ``token_type_ids``."""
@@ -31,7 +32,8 @@ class LoadedModel:
 
     Args:
         name: folder or hub id.
-        kind: what it predicts: ``"TokenClassification"``, ``"SequenceClassification"`` or ``"QuestionAnswering"``.
+        kind: what it predicts: ``"TokenClassification"``, ``"SequenceClassification"``, ``"MultipleChoice"`` or
+            ``"QuestionAnswering"``.
         revision, device, batch_tokens: see `spanferry.projection.predict_transformers.TransformersPredictor`.
 
     Attributes:
@@ -59,7 +61,7 @@ class LoadedModel:
         shifted = config.model_type in ("roberta", "xlm-roberta", "camembert", "longformer", "xlm-roberta-xl")
         self.longest = min(self.tokenizer.model_max_length, positions - 2 if shifted else positions)
         self._pad = self.tokenizer.pad_token_id or 0
-        self._budget, self._by_token = batch_tokens, kind != CLASSES
+        self._budget, self._kind = batch_tokens, kind
 
     def encode_all(self, texts: Sequence[Sequence[str]], cut: int | None = None) -> tuple[list[Row], list[int]]:
         """Return the rows of all texts (or pairs), and the index of the text that each row is of.
@@ -98,8 +100,8 @@ class LoadedModel:
     def run(self, rows: Sequence[Row]) -> Iterator[tuple[int, list[Logits]]]:
         """Yield each row's number and its logits, in any order; without those of the padding.
 
-        The logits are [tokens, tags] of a token classifier, [classes] of a sequence classifier, and [tokens] twice,
-        for starts and ends, of a model that answers questions.
+        The logits are [tokens, tags] of a token classifier, [classes] of a sequence classifier, [1] of a model for
+        multiple choice (a row is one choice), and [tokens] twice, for starts and ends, of one that answers questions.
         """
         order = sorted(range(len(rows)), key=lambda number: len(rows[number]["input_ids"]))
         for group in _by_tokens(order, rows, self._budget):
@@ -110,12 +112,15 @@ class LoadedModel:
                     values = [rows[number][name] for number in group]
                     batch[name] = [[*each, *[filler] * (max(lengths) - len(each))] for each in values]
             tensors = {name: torch.tensor(values, device=self._model.device) for name, values in batch.items()}
+            if self._kind == CHOICES:  # of [questions, choices, tokens]: each choice as a question of its own
+                tensors = {name: values[:, None] for name, values in tensors.items()}
             with torch.inference_mode():
                 output = self._model(**tensors)
             heads = [output.logits] if "logits" in output else [output.start_logits, output.end_logits]
             arrays = [head.float().cpu().numpy().astype(np.float64) for head in heads]
+            by_token = self._kind not in (CLASSES, CHOICES)
             for row, (number, length) in enumerate(zip(group, lengths, strict=True)):
-                yield number, [array[row, :length] if self._by_token else array[row] for array in arrays]
+                yield number, [array[row, :length] if by_token else array[row] for array in arrays]
 
     def _count(self, text: str) -> int:
         return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])

@@ -1,7 +1,7 @@
 """Small classifiers of the real classes of transformers, trained for seconds on a toy language until they are sure.
 
 In the toy language `PEOPLE` and `PLACES` are names, a text is *about* a place when it names one, and the second text of
-a pair contradicts the first when it says "not".
+a pair contradicts the first when it says "not"; the right one of several choices is a place.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def build(kind: str, folder: Path, family: str = "bert") -> Path:
     """Write a classifier and return its folder.
 
     Args:
-        kind: ``"tokens"``, ``"texts"``, ``"pairs"`` or ``"answers"``.
+        kind: ``"tokens"``, ``"texts"``, ``"pairs"``, ``"numbers"``, ``"choices"`` or ``"answers"``.
         folder: where it goes.
         family: ``"bert"`` (WordPiece) or ``"roberta"`` (byte-level BPE).
     """
@@ -118,6 +118,7 @@ def _tokenizer(folder: Path, family: str) -> Any:
 
 
 _LABELS = {"tokens": TAGS, "texts": ("other", "place"), "pairs": ("entailment", "contradiction")}
+_KINDS = {"tokens": "TokenClassification", "answers": "QuestionAnswering", "choices": "MultipleChoice"}
 
 
 def _model(kind: str, family: str, tokenizer: Any) -> Any:
@@ -134,16 +135,15 @@ def _model(kind: str, family: str, tokenizer: Any) -> Any:
         "initializer_range": 0.1,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    labels = {"tokens": TAGS, "texts": ("other", "place"), "pairs": ("entailment", "contradiction"), "answers": ()}[
-        kind
-    ]
-    if labels:
+    if kind == "numbers":
+        sizes |= {"num_labels": 1}
+    elif labels := _LABELS.get(kind):
         sizes |= {"id2label": dict(enumerate(labels)), "label2id": {name: n for n, name in enumerate(labels)}}
     if family == "roberta":  # positions count from behind the padding token's
         config: Any = transformers.RobertaConfig(**sizes, max_position_embeddings=POSITIONS + 2, type_vocab_size=1)
     else:
         config = transformers.BertConfig(**sizes, max_position_embeddings=POSITIONS)
-    name = {"tokens": "TokenClassification", "answers": "QuestionAnswering"}.get(kind, "SequenceClassification")
+    name = _KINDS.get(kind, "SequenceClassification")
     return getattr(transformers, f"{'Roberta' if family == 'roberta' else 'Bert'}For{name}")(config)
 
 
@@ -191,6 +191,31 @@ def _pairs(tokenizer: Any, chance: random.Random) -> dict[str, Any]:
     return {**encoded, "labels": torch.tensor(labels)}
 
 
+def _numbers(tokenizer: Any, chance: random.Random) -> dict[str, Any]:
+    """The similarity of two texts: 5 where they are the same, 0 where the second says "not"."""
+    import torch
+
+    batch = _pairs(tokenizer, chance)
+    return {**batch, "labels": torch.where(batch["labels"] == 0, 5.0, 0.0)}
+
+
+def _choices(tokenizer: Any, chance: random.Random) -> dict[str, Any]:
+    """Three choices, one of which is a place: that one is right."""
+    import torch
+
+    firsts, seconds, labels = [], [], []
+    for _ in range(16):
+        choices = [chance.choice(WORDS), chance.choice(PEOPLE), chance.choice(PLACES)]
+        chance.shuffle(choices)
+        question = " ".join(chance.choice(WORDS) for _ in range(chance.randint(1, 2)))
+        firsts += [question] * 3
+        # Where there is a context, the question stands before the choice.
+        seconds += [f"{question} {choice}" if chance.random() < 0.5 else choice for choice in choices]
+        labels.append(next(place for place, choice in enumerate(choices) if choice in PLACES))
+    encoded = tokenizer(firsts, seconds, padding=True, return_tensors="pt")
+    return {name: values.view(16, 3, -1) for name, values in encoded.items()} | {"labels": torch.tensor(labels)}
+
+
 def _answers(tokenizer: Any, chance: random.Random) -> dict[str, Any]:
     import torch
 
@@ -218,4 +243,11 @@ def _answers(tokenizer: Any, chance: random.Random) -> dict[str, Any]:
     return {**encoded, "start_positions": torch.tensor(starts), "end_positions": torch.tensor(ends)}
 
 
-_BATCHES = {"tokens": _tokens, "texts": _texts, "pairs": _pairs, "answers": _answers}
+_BATCHES = {
+    "tokens": _tokens,
+    "texts": _texts,
+    "pairs": _pairs,
+    "numbers": _numbers,
+    "choices": _choices,
+    "answers": _answers,
+}

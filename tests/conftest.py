@@ -161,7 +161,7 @@ def classifiers() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def classifier(classifiers: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Return the folder of a classifier: `tokens`, `texts`, `pairs` or `answers`; of the family `bert` or `roberta`."""
+    """Return the folder of a classifier: a kind of `tests/classifiers.py`, of the family `bert` or `roberta`."""
     base = tmp_path_factory.mktemp("classifiers")
 
     @cache

@@ -166,7 +166,9 @@ def test_an_override_leaves_the_original_alone() -> None:
     assert raw.values == {"run": {"threads": 1}}
 
 
-@pytest.mark.parametrize("task", ["ner", "slots", "text-classification", "pair-classification", "question-answering"])
+@pytest.mark.parametrize(
+    "task", ["ner", "slots", "text-classification", "pair-classification", "multiple-choice", "question-answering"]
+)
 def test_the_template_is_a_valid_configuration_that_names_every_setting(write: Any, task: str) -> None:
     text = template(task)
     config = load_config(write(text))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from spanferry.data.errors import ConfigError, DataError
 from spanferry.data.example import Example, Span
 from spanferry.data.formats import ReadReport, read_examples, write_examples
+from spanferry.data.multiple_choice import MultipleChoice, name_choices
 from spanferry.data.question_answering import ANSWER, QuestionAnswering
 from spanferry.data.schema import Schema
 from spanferry.data.spans import SCHEMES
@@ -28,6 +29,12 @@ CHARACTERS = [
     "\u0085", "\x0b", "\x0c", "\x1c", "\ufeff", "\u00a0", "\u3000", "\x00", "\x7f", "\ud7ff", "\U0010ffff",
 ]  # fmt: skip
 texts = st.lists(st.sampled_from(CHARACTERS), max_size=8).map("".join)
+questions = st.builds(
+    lambda context, question, choices: {**context, "question": question, **name_choices(choices)},
+    st.just({}) | st.fixed_dictionaries({"context": texts.filter(bool)}),
+    texts,
+    st.lists(texts, min_size=2, max_size=12),
+)
 quick = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
@@ -42,7 +49,7 @@ def datasets_of(draw: st.DrawFn, task: Task, kind: str) -> list[Example]:
     ids = draw(st.lists(texts.filter(bool), min_size=1, max_size=4, unique=True))
     found = []
     for identity in ids:
-        fields = {name: draw(texts) for name in task.fields}
+        fields = draw(questions) if isinstance(task, MultipleChoice) else {name: draw(texts) for name in task.fields}
         labels = {name: draw(st.sampled_from(LABELS)) for name in task.labels}
         meta = {name: draw(metas[name]) for name in columns}
         spans: tuple[Span, ...] = ()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from spanferry.data.errors import ConfigError, DataError
 from spanferry.data.example import Example, Span
+from spanferry.data.multiple_choice import MultipleChoice
 from spanferry.data.question_answering import ANSWER, QuestionAnswering
 from spanferry.data.schema import Schema
 from spanferry.data.tasks import TASKS, Reading, Task, content_id, declared_schema, get_task
@@ -24,11 +25,19 @@ def span_labels(task: Task) -> tuple[str, ...]:
     return (ANSWER,) if isinstance(task, QuestionAnswering) else LABELS
 
 
+def fields_of(task: Task) -> list[tuple[str, ...]]:
+    """The text fields that examples of the task may have: what any may, first."""
+    if not isinstance(task, MultipleChoice):
+        return [task.fields]
+    choices = [tuple(f"choice{number}" for number in range(1, count + 1)) for count in (2, 3, 11)]
+    return [("question", *each) for each in choices] + [("context", "question", *each) for each in choices]
+
+
 @st.composite
 def examples(draw: st.DrawFn, task: Task) -> Example:
     """Any example that the task can hold."""
     text = st.text(alphabet=st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
-    fields = {name: draw(text) for name in task.fields}
+    fields = {name: draw(text) for name in draw(st.sampled_from(fields_of(task)))}
     labels = {name: draw(st.sampled_from(LABELS)) for name in task.labels}
     spans: list[Span] = []
     tokens: dict[str, tuple[tuple[int, int], ...]] = {}
@@ -65,8 +74,9 @@ def test_rows_fit_the_features_that_the_task_promises(name: str, data: st.DataOb
     features = task.features(schema, tokens=bool(example.tokens))
     assert list(features) == list(row)
     dataset = Dataset.from_list([row], features=features)
-    assert all(features[label] == ClassLabel(names=list(LABELS)) for label in task.labels)
-    names = {column: dataset.features[column].names for column in task.labels}
+    classes = [] if isinstance(task, MultipleChoice) else task.labels
+    assert all(features[label] == ClassLabel(names=list(LABELS)) for label in classes)
+    names = {column: dataset.features[column].names for column in classes}
     if task.tagged:
         names["spans.label"] = dataset.features["spans"].feature["label"].names
         if example.tokens:
@@ -100,15 +110,15 @@ def test_a_missing_column_names_what_was_looked_for_and_what_is_there(name: str)
 @pytest.mark.parametrize("name", ALL)
 def test_labels_may_be_absent_only_where_that_is_said(name: str) -> None:
     task = get_task(name)
-    row = {"id": "1", **dict.fromkeys(task.fields, "a")}
-    example = task.to_example(row, Reading(labelled=False))
-    assert (example.spans, dict(example.labels), dict(example.fields)) == ((), {}, dict.fromkeys(task.fields, "a"))
+    fields = dict.fromkeys(fields_of(task)[0], "a")
+    example = task.to_example({"id": "1", **fields}, Reading(labelled=False))
+    assert (example.spans, dict(example.labels), dict(example.fields)) == ((), {}, fields)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_what_a_shape_cannot_hold_is_refused(name: str) -> None:
     task = get_task(name)
-    fields = dict.fromkeys(task.fields, "abc")
+    fields = dict.fromkeys(fields_of(task)[0], "abc")
     labels = dict.fromkeys(task.labels, "x")
     beyond: list[Example] = [
         Example("1", {**fields, "summary": "abc"}, (), labels),

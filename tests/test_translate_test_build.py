@@ -327,7 +327,9 @@ def test_the_bundled_model_brings_predictions_home(settings: Settings, method: s
     assert {each["method"] for each in row["projections"]} == {method}
 
 
-@pytest.mark.parametrize("task", ["ner", "slots", "text-classification", "pair-classification", "question-answering"])
+@pytest.mark.parametrize(
+    "task", ["ner", "slots", "text-classification", "pair-classification", "multiple-choice", "question-answering"]
+)
 def test_the_template_is_a_valid_configuration(task: str, tmp_path: Path) -> None:
     path = tmp_path / "test.yaml"
     path.write_text(template(task, "translate-test"), encoding="utf-8")
