@@ -42,7 +42,7 @@ def evaluate_examples(
     Args:
         task: decides the metrics: ``"spans"`` where there are spans; ``"answers"`` where these answer questions, of
             which the first predicted one counts; and one for each label column, under its name. A column of numbers
-            that are no classes is compared by correlation.
+            that are no classes (gold or a prediction is a decimal number) is compared by correlation.
         gold, predicted: the same examples, in the same order; of ``predicted`` only spans and labels are looked at.
         languages: of each example, for figures by language.
         resampling, settings: see `evaluate`.
@@ -90,7 +90,7 @@ def evaluate_examples(
             "resampling": resampling,
             "settings": {**used, "column": column},
         }
-        if any(isinstance(label, float) for label in labels.values()):
+        if any(isinstance(label, float) for label in (*labels.values(), *chosen.values())):
             results[column] = evaluate(CORRELATION, _numbers(labels, gold), _numbers(chosen, predicted), **shared)
         elif any(label is not None for label in labels.values()):
             results[column] = evaluate(ACCURACY, _names(labels), _names(chosen), **shared)

@@ -271,6 +271,30 @@ def test_labels_of_pairs_go_by_id(settings: Settings, tmp_path: Path) -> None:
     assert result.report["overlap"]["de"]["total"]["examples"] == 2
 
 
+@pytest.mark.parametrize("written", [float, int, str])
+def test_scores_of_pairs_are_predicted_by_a_regression(
+    settings: Settings, tmp_path: Path, classifier: Callable[..., Path], written: Callable[[float], Any]
+) -> None:
+    pairs = [
+        {"id": str(number), "premise": "Anna wohnt", "hypothesis": hypothesis, "label": written(score)}
+        for number, (hypothesis, score) in enumerate([("Anna wohnt", 5.0), ("not Anna wohnt not", 0.0), ("Anna", 4.0)])
+    ]
+    settings |= {"task": "pair-classification", "projection": {}}
+    settings["source"] = {"path": str(write(tmp_path / "pairs.jsonl", pairs)), "languages": ["de"]}
+    settings["translation"]["settings"]["dictionary"] = {"Anna": "Anna", "wohnt": "likes"}
+    settings["predictor"] = {"name": "transformers", "model": str(classifier("numbers"))}
+    result = run(settings)
+    rows = rows_of(result.folder, "de")
+    same, opposite, _ = (float(row["predicted_label"]) for row in rows)
+    assert same - opposite > 3
+    if written is not str:  # what is written as text is classes
+        assert [row["label"] for row in rows] == [pair["label"] for pair in pairs]
+    scores = result.report["evaluation"]["label"]
+    assert scores["metric"] == "pearson" and scores["value"] > 60
+    again = read_examples(next((result.folder / "data" / "de").glob("*.parquet")), "pair-classification")
+    assert [example.labels["label"] for example in again] == [pair["label"] for pair in pairs]
+
+
 def test_answers_come_home(settings: Settings, tmp_path: Path) -> None:
     row = {
         "id": "q",
