@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from spanferry.data.errors import BuildError, ConfigError, did_you_mean
@@ -74,16 +75,28 @@ def rows_of(build: Build, language: str, only: str | None = None) -> Iterator[Ro
     for split in build.report["languages"][language]["splits"]:
         if only not in (None, split):
             continue
-        shards = sorted((build.folder.state / "shards" / language / split).glob("*.jsonl"))
-        if not shards and build.report["languages"][language]["splits"][split]["rows"]:
-            raise BuildError(
-                f"{build.folder.root}: the shards of {language}/{split} in {build.folder.state} are gone; run the "
-                f"build again"
-            )
+        shards = shards_of(build, language, split)
         corrections = read_corrections(build.folder, language, split)
         for shard in shards:
             for outcome in read_records(shard):
                 yield Row(split, corrected(outcome, corrections.get(outcome["id"])) if corrections else outcome)
+
+
+def shards_of(build: Build, language: str, split: str) -> list[Path]:
+    """Return the files of one language and split, and none that an earlier build of more rows left behind.
+
+    Raises:
+        BuildError: they are gone.
+    """
+    place = f"{language}/{split}" if build.direction == "translate-test" else split
+    facts = build.folder.read_json(build.folder.source_split(place))
+    shards = [build.folder.shard(language, split, index) for index in range(len(facts["shards"]))] if facts else []
+    if facts is None or not all(shard.is_file() for shard in shards):
+        raise BuildError(
+            f"{build.folder.root}: the shards of {language}/{split} in {build.folder.state} are gone; run the build "
+            "again"
+        )
+    return shards
 
 
 def target_fields(outcome: Mapping[str, Any]) -> dict[str, str]:

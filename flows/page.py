@@ -66,12 +66,13 @@ def _lead(build: Build) -> str:
     totals = [entry["total"] for entry in report["languages"].values()]
     rows, kept, spans, carried = (sum(total[key] for total in totals) for key in ("rows", "kept", "spans", "carried"))
     names = [get_language(name).name for name in report["languages"]]
-    listing = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-    way = (
-        f"{listing} by way of {get_language(report['source']['pivot']).name}"
-        if "pivot" in report["source"]
-        else (f"{get_language(report['source']['language']).name} to {listing}")
-    )
+    named, last = (names[:6], f"{len(names) - 6} more") if len(names) > 6 else (names[:-1], names[-1])
+    listing = " and ".join([", ".join(named), last] if named else [last])
+    if build.direction == "translate-test":
+        way = f"{listing} by way of {get_language(report['source']['pivot']).name}"
+    else:
+        way = f"{get_language(report['source']['language']).name} to {listing}"
+        way += " and back" if build.direction == "back-translate" else ""
     spans_said = f" Of {spans:,} spans {carried:,} were carried ({share(carried, spans)})." if spans else ""
     missing = f" Not finished: {', '.join(report['missing'])}." if report["missing"] else ""
     return escape(

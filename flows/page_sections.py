@@ -237,11 +237,13 @@ def _tokens(figures: Mapping[str, LanguageFigures], tokenizer: str | None) -> st
         if found.tokens is not None and found.tokens.source
     ]
     explained = (
-        f"Subword tokens of a random sample, by the tokenizer {tokenizer}. The premium is how many times as many "
+        f"Subword tokens of a random sample, by the tokenizer of {tokenizer}. The premium is how many times as many "
         "tokens the same text takes as in the language it came from (Petrov et al. 2023)."
     )
-    heads = ["language", "tokens a sentence, there", "tokens a sentence, here", "premium"]
-    return _section("Tokens per sentence", explained, _table(heads, rows, "Tokens a sentence of the source text"))
+    heads = ["language", "source, tokens a sentence", "target, tokens a sentence", "premium"]
+    return _section(
+        "Tokens per sentence", explained, _table(heads, rows, "Tokens for each sentence of the source text")
+    )
 
 
 def _duplicates(figures: Mapping[str, LanguageFigures]) -> str:

@@ -17,7 +17,7 @@ from spanferry.data.example import Example, Span
 from spanferry.data.inline import from_inline
 from spanferry.data.spreadsheet import SheetRow, read_sheet
 from spanferry.data.tasks import Task
-from spanferry.flows.build_outcomes import languages_between, task_of
+from spanferry.flows.build_outcomes import languages_between, shards_of, task_of
 from spanferry.flows.config import load_config
 from spanferry.flows.corrections import Correction, read_corrections, write_corrections
 from spanferry.flows.dataset import finish_build
@@ -176,7 +176,7 @@ def _check(build: Build, path: Path) -> dict[Key, Edited]:
 def _outcomes(build: Build, rows: Mapping[Key, SheetRow]) -> Iterator[tuple[Key, dict[str, Any]]]:
     """Yield the machine's outcomes that the rows are about."""
     for language, split in dict.fromkeys((language, split) for language, split, _ in rows):
-        for shard in sorted((build.folder.state / "shards" / language / split).glob("*.jsonl")):
+        for shard in shards_of(build, language, split):
             for outcome in read_records(shard):
                 if (key := (language, split, outcome["id"])) in rows:
                     yield key, outcome

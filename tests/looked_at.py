@@ -127,6 +127,7 @@ def write(root: Path) -> Path:
         rows = outcomes(language)
         write_records(root / ".spanferry" / "shards" / language / "train" / "00000.jsonl", rows)
         languages[language] = {"splits": {"train": count(rows)}, "total": count(rows)}
+    write_json(root / ".spanferry" / "source" / "train.json", {"shards": [[len(_ROWS), ""]]})
     translation = {"model": "fake", "revision": None}
     report = {
         "spanferry": "0.1.0",

@@ -172,6 +172,16 @@ def test_every_form_has_the_spans_of_the_dataset(finished: Build, tmp_path: Path
     assert row["target_text"] == kept[0]["target"]["fields"]["text"] and len(row["target_spans"]) == 1
 
 
+def test_shards_of_an_earlier_longer_build_are_not_seen(finished: Build, build_settings: Settings) -> None:
+    build(parse_config({**build_settings, "limit": 30}))
+    again = open_build(finished.folder.root)
+    assert sum(1 for _ in rows_of(again, "de")) == 30
+    for shard in (again.folder.state / "shards" / "de").rglob("*.jsonl"):
+        shard.unlink()
+    with pytest.raises(BuildError, match=r"the shards of de/train in .* are gone; run the build again"):
+        next(rows_of(again, "de"))
+
+
 def test_an_exported_folder_loads(finished: Build, tmp_path: Path) -> None:
     from datasets import load_dataset
 
