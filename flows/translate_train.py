@@ -14,7 +14,7 @@ import os
 import platform
 import time
 from collections import deque
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from spanferry.flows.artifacts import ProgressBar, show_result
 from spanferry.flows.build import close, opened
 from spanferry.flows.config import AnyConfig, BuildConfig
 from spanferry.flows.jobs import BuildPlan, Job
+from spanferry.flows.parts import load_parts, projection_stats
 from spanferry.flows.predict_config import TranslateTestConfig
 from spanferry.flows.predict_work import ask_for_predictions
 from spanferry.flows.progress import Silent
@@ -44,6 +45,7 @@ from spanferry.flows.work import run_shard
 from spanferry.projection.prediction import PredictionsMissing
 from spanferry.translation.convert import resolve_device
 from spanferry.translation.languages import Language
+from spanferry.translation.remembering import TranslationStats
 
 _TAGS = ["spanferry"]
 
@@ -71,9 +73,22 @@ def shard(language: str, number: int, job: dict[str, Any], config: BuildConfig |
         job: a `spanferry.flows.jobs.Job`, as a mapping.
         config: the settings of the build.
     """
-    began = time.monotonic()
-    sidecar = run_shard(Job(**job), config)
-    return {"counts": dict(sidecar.counts), "seconds": time.monotonic() - began}
+    parts = load_parts(config)
+    began, stats, asked_before = time.monotonic(), TranslationStats(), replace(projection_stats(parts))
+    sidecar = run_shard(Job(**job), config, stats=stats)
+    rows = sidecar.counts["rows"]
+    cost = Timing(
+        seconds=time.monotonic() - began,
+        rows=rows,
+        translated=stats.translated,
+        remembered=stats.remembered,
+        model_seconds=stats.model_seconds,
+        characters=stats.characters,
+        predicted=0 if parts.predictor is None else rows,
+        projected=(asked := projection_stats(parts)).projected - asked_before.projected,
+        projections_remembered=asked.remembered - asked_before.remembered,
+    )
+    return {"counts": dict(sidecar.counts), "cost": asdict(cost)}
 
 
 @flow(name="translate-train", task_runner=ThreadPoolTaskRunner(max_workers=1))  # type: ignore[arg-type]
@@ -131,7 +146,7 @@ def _run_language(plan: BuildPlan, language: Language, waiting: list[Example]) -
         return Timing(reused=reused), None
     placed = shard.with_options(tags=[*_TAGS, *gpu_tag(plan.config)])
     bar = ProgressBar(name, sum(job.rows for job in jobs), reused)
-    seconds, rows, problems = 0.0, 0, []
+    spent, problems = Timing(reused=reused), []
     # Two at a time: one runs, one is ready. A build of many thousand shards does not hold as many promises.
     numbered = enumerate(open_jobs)
     under_way: deque[tuple[Job, PrefectFuture[Any]]] = deque()
@@ -144,7 +159,7 @@ def _run_language(plan: BuildPlan, language: Language, waiting: list[Example]) -
             break
         job, promise = under_way.popleft()
         try:
-            cost = promise.result()
+            done = promise.result()
         except (ConfigError, DataError):
             raise  # the user's to mend, and the same for every language
         except PredictionsMissing as missing:
@@ -153,10 +168,10 @@ def _run_language(plan: BuildPlan, language: Language, waiting: list[Example]) -
             problems.append(str(error) or type(error).__name__)
             bar.advance(job.rows, failed=True)
         else:
-            seconds, rows = seconds + cost["seconds"], rows + cost["counts"]["rows"]
+            spent += Timing(**done["cost"])
             bar.advance(job.rows)
     problem = f"{len(problems)} of {len(jobs)} shards failed: {problems[0]}" if problems else None
-    return Timing(seconds=seconds, rows=rows, reused=reused), problem
+    return spent, problem
 
 
 def gpu_tag(config: AnyConfig) -> list[str]:

@@ -164,10 +164,10 @@ def write_shard(job: Job, outcomes: Sequence[Outcome]) -> Sidecar:
     return finish(path, job.key, counts)
 
 
-def run_shard(job: Job, config: AnyConfig) -> Sidecar:
+def run_shard(job: Job, config: AnyConfig, *, stats: TranslationStats | None = None) -> Sidecar:
     """Do one shard from beginning to end, unless it is done: what a task of a flow calls."""
     if (sidecar := job.done()) is not None:
         return sidecar
     parts = load_parts(config)
-    translated = translate_examples(read_shard(job), parts, job.direction)
+    translated = translate_examples(read_shard(job), parts, job.direction, stats=stats)
     return write_shard(job, carry_examples(translated, parts, job.direction))

@@ -14,6 +14,7 @@ import pytest
 from spanferry.data.errors import BuildError, DataError
 from spanferry.flows.build import build
 from spanferry.flows.config import parse_config
+from spanferry.flows.cost import costs
 
 Settings = dict[str, Any]
 Published = Callable[[Path], dict[str, bytes]]
@@ -47,6 +48,10 @@ def test_the_flow_writes_the_bytes_of_the_plain_build(
     assert published(tmp_path / "flow" / "out") == published(tmp_path / "plain" / "out")
     assert results["flow"].report == results["plain"].report
     assert {name: timing.rows for name, timing in results["flow"].timings.items()} == {"de": 120, "es": 120}
+    for name, plain in results["plain"].timings.items():
+        flow = results["flow"].timings[name]  # in the same process, with the memory that the plain build filled
+        assert (flow.translated, flow.remembered, flow.model_seconds) == (0, plain.translated, 0)
+        assert (flow.projected, flow.projections_remembered) == (0, plain.projected)
 
 
 def test_a_second_run_has_nothing_to_do_and_a_lost_shard_is_done_again(
@@ -107,6 +112,13 @@ def test_translate_test_is_a_flow_too(flows: Any, tmp_path: Path, published: Pub
     predictions.write_text("".join(lines), encoding="utf-8")  # the fake translates nothing: gold is right
     result = flows.run_as_flow(parse_config(settings))
     assert result.report["evaluation"]["spans"]["value"] == 100
+    assert {name: timing.predicted for name, timing in result.timings.items()} == {"de": 5, "es": 5}
+    runs = (result.folder / ".spanferry" / "runs.jsonl").read_text(encoding="utf-8").splitlines()
+    spent = costs(map(json.loads, runs))  # what `spanferry compare` shows
+    assert {name: (each.examples, each.model_calls > 5, each.characters > 0) for name, each in spent.items()} == {
+        "de": (5, True, True),
+        "es": (5, True, True),
+    }
     before = published(result.folder)
     assert all(timing.rows == 0 for timing in build(parse_config(settings)).timings.values())
     assert published(result.folder) == before
