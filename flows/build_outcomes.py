@@ -144,6 +144,15 @@ def disagrees(projection: Mapping[str, Any]) -> bool:
     return len({(vote["start"], vote["end"]) for vote in projection.get("votes", ())}) > 1
 
 
+def votes_of(outcome: Mapping[str, Any], projection: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+    """Return what each method voted for: the words, on the machine's text; None for no place."""
+    text = outcome["translations"][projection["field"]]["text"]
+    return [
+        (vote["method"], None if vote["start"] is None else text[vote["start"] : vote["end"]])
+        for vote in projection.get("votes", ())
+    ]
+
+
 class Reservoir(Generic[Item]):
     """A uniform sample of a stream of unknown length (Vitter 1985, "Random sampling with a reservoir", algorithm R).
 

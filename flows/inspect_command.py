@@ -103,17 +103,16 @@ def _line_of_span(outcome: Mapping[str, Any], projection: Mapping[str, Any]) -> 
     """Yield a line for a span that has no place, or on which methods did not agree."""
     from rich.text import Text
 
-    from spanferry.flows.build_outcomes import disagrees, target_fields
+    from spanferry.flows.build_outcomes import disagrees, votes_of
 
     words = outcome["source"][projection["field"]][projection["source_start"] : projection["source_end"]]
     if projection["reason"] is not None:
         why = f"{projection['reason']}{': ' if projection['detail'] else ''}{projection['detail']}"
         yield Text(f"  lost {projection['label']} {words!r}: {why}", style="red")
     elif disagrees(projection):
-        target = target_fields(outcome)[projection["field"]]
         votes = ", ".join(
-            f"{vote['method']} " + ("no place" if vote["start"] is None else repr(target[vote["start"] : vote["end"]]))
-            for vote in projection["votes"]
+            f"{method} {'no place' if chosen is None else repr(chosen)}"
+            for method, chosen in votes_of(outcome, projection)
         )
         yield Text(f"  unsure {projection['label']} {words!r}: {votes}", style="yellow")
 

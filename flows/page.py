@@ -15,7 +15,15 @@ from itertools import chain, zip_longest
 from string import Template
 from typing import Any, Final
 
-from spanferry.flows.build_outcomes import Row, lowest_score, reasons_of, target_fields, target_spans
+from spanferry.flows.build_outcomes import (
+    Row,
+    disagrees,
+    lowest_score,
+    reasons_of,
+    target_fields,
+    target_spans,
+    votes_of,
+)
 from spanferry.flows.figures import LanguageFigures
 from spanferry.flows.members import Build
 from spanferry.flows.page_sections import sections, share
@@ -144,7 +152,7 @@ def _spans(outcome: Mapping[str, Any], names: Sequence[str]) -> Iterator[dict[st
             "method": each["method"],
             "reason": each["reason"],
             "detail": each["detail"],
-            "votes": [[vote["method"], vote["start"], vote["end"]] for vote in each.get("votes", ())],
+            "votes": votes_of(outcome, each) if disagrees(each) else [],
         }
     if edited:
         for span in target_spans(outcome):

@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from spanferry.data.errors import ModelError
+from spanferry.data.example import Span
 from spanferry.flows.build_outcomes import Row
+from spanferry.flows.corrections import Correction, corrected
 from spanferry.flows.figures import LanguageFigures, collect
 from spanferry.flows.members import open_build
-from spanferry.flows.page import EXAMPLES_BYTES, as_script_data, pick_examples
+from spanferry.flows.page import EXAMPLES_BYTES, as_script_data, example_record, pick_examples
 from spanferry.flows.report_command import write_report
 
 
@@ -78,6 +80,20 @@ def test_lost_examples_are_there_however_rare(page: Path, looked_at: ModuleType)
     lost = {(each["language"], each["id"]) for each in examples if each["reasons"]}
     assert lost == {("de", "cairo"), ("ar", "script"), ("zh-Hans", "script")}
     assert any(looked_at.SCRIPT in source for each in examples for _, source, _ in each["fields"])
+
+
+def test_a_corrected_row_shows_what_the_person_labelled(looked_at: ModuleType) -> None:
+    outcome = looked_at.outcomes("de")[0]
+    person = Correction("curie", outcome["source"], {"text": "In Warschau."}, (Span(3, 11, "LOC"),), "deu_Latn")
+    record = example_record("de", Row("train", corrected(outcome, person)), LanguageFigures("en", "de"))
+    assert record["fields"] == [["text", outcome["source"]["text"], "In Warschau."]]
+    assert record["flags"] == ["post-edited"]
+    assert [(span["source"], span["target"]) for span in record["spans"]] == [
+        ([0, 11], None),
+        ([24, 30], None),
+        (None, [3, 11]),
+    ]
+    assert record["spans"][1]["votes"] == [("alignment", "Warschau"), ("candidates", "Ma")]  # on the machine's text
 
 
 def test_a_page_stays_small_and_shows_every_language_and_group(looked_at: ModuleType) -> None:

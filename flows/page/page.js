@@ -90,10 +90,10 @@
       if (percent(span.confidence)) facts.push(`confidence ${percent(span.confidence)}`);
       line.append(facts.join(", "));
     }
-    if (new Set(span.votes.map(([, from, to]) => `${from}:${to}`)).size > 1) {
+    if (span.votes.length) {
       line.append("; votes: ");
-      span.votes.forEach(([method, from, to], index) => {
-        line.append(index ? ", " : "", `${method} `, make("bdi", "", from === null ? "no place" : Array.from(target).slice(from, to).join("")));
+      span.votes.forEach(([method, words], index) => {
+        line.append(index ? ", " : "", `${method} `, make("bdi", "", words === null ? "no place" : words));
       });
     }
     return line;
