@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -17,17 +17,18 @@ from typing import TypeVar
 
 from spanferry.data.errors import ConfigError, did_you_mean
 from spanferry.data.example import Example
+from spanferry.flows.claims import Claim, claim, claims, remove_claims
 from spanferry.flows.config import AnyConfig
 from spanferry.flows.cost import peak_memory
 from spanferry.flows.dataset import finish_build
 from spanferry.flows.folder import BuildFolder
-from spanferry.flows.jobs import BuildPlan, Job
+from spanferry.flows.jobs import BuildPlan, Job, note_plan
 from spanferry.flows.parts import Parts, load_parts, projection_stats
 from spanferry.flows.predict_work import ask_for_predictions
 from spanferry.flows.progress import Progress, Silent
 from spanferry.flows.report import BuildResult, Timing
+from spanferry.flows.shards import remove_temporary
 from spanferry.flows.source import stage
-from spanferry.flows.status import note_plan
 from spanferry.flows.work import Translated, carry_examples, read_shard, translate_examples, write_shard
 from spanferry.projection.prediction import PredictionsMissing
 from spanferry.translation.languages import Language, get_language, require_language
@@ -90,6 +91,9 @@ def close(plan: BuildPlan, timings: dict[str, Timing], began: float, progress: P
         progress: where to report to.
     """
     report = finish_build(plan, progress)
+    if not report["missing"]:
+        remove_temporary(plan.folder.shards)  # of helpers that were killed
+        remove_claims(plan.folder.shards)
     seconds = time.monotonic() - began
     plan.folder.log_run(
         {
@@ -136,27 +140,68 @@ def _build_language(
     """Do the shards of one language that are not done; add to ``waiting`` what must be predicted on elsewhere first."""
     jobs = [job for split in plan.jobs(language).values() for job in split]
     open_jobs = [job for job in jobs if job.done() is None]
-    rows, total = sum(job.rows for job in open_jobs), sum(job.rows for job in jobs)
     if not open_jobs:
-        return Timing(reused=total)
+        return Timing(reused=sum(job.rows for job in jobs))
+    return do_shards(language.bcp47, jobs, open_jobs, parts, progress=progress, waiting=waiting)
+
+
+def do_shards(
+    name: str,
+    jobs: Sequence[Job],
+    open_jobs: Sequence[Job],
+    parts: Parts,
+    *,
+    progress: Progress,
+    waiting: list[Example],
+    to_the_end: bool = True,
+) -> Timing:
+    """Do the open ones of a language's shards, those left out that another process has claimed, and return the cost.
+
+    Args:
+        name: of the language, for people.
+        jobs: its shards.
+        open_jobs: those that were not done a moment ago.
+        parts: what they are worked with.
+        progress: where to report to.
+        waiting: is added to: what must be predicted on elsewhere first.
+        to_the_end: wait for what others have claimed, and do what they leave undone.
+    """
     began = time.monotonic()
-    translating, carrying = f"{language.bcp47}: translating", f"{language.bcp47}: carrying"
+    total, missing_rows = sum(job.rows for job in jobs), sum(job.rows for job in open_jobs)
+    translating, carrying = f"{name}: translating", f"{name}: carrying"
     stats: list[TranslationStats] = []
     asked_before = replace(projection_stats(parts))
-    progress.start(translating, total, total - rows)
-    progress.start(carrying, total, total - rows)
+    progress.start(translating, total, total - missing_rows)
+    progress.start(carrying, total, total - missing_rows)
+    held: list[Claim] = []
+    passed_over: list[Job] = []
+    rows = 0
 
-    def translate(job: Job) -> Translated:
-        stats.append(own := TranslationStats())
-        with _rows_of(job, translating, progress) as step:
-            return translate_examples(read_shard(job), parts, job.direction, progress=step, stats=own)
+    def translate(own: Claim) -> Translated:
+        held.append(own)
+        stats.append(cost := TranslationStats())
+        with _rows_of(own.job, translating, progress) as step:
+            return translate_examples(read_shard(own.job), parts, own.job.direction, progress=step, stats=cost)
 
-    for job, translated in working_ahead(open_jobs, translate):
+    def finish(own: Claim, translated: Translated) -> None:
+        nonlocal rows
         try:
-            write_shard(job, carry_examples(translated, parts, job.direction))
+            write_shard(own.job, carry_examples(translated, parts, own.job.direction))
         except PredictionsMissing as missing:
-            waiting += missing.examples
-        progress.advance(carrying, job.rows)
+            waiting.extend(missing.examples)
+        own.release()
+        rows += own.job.rows
+        progress.advance(carrying, own.job.rows)
+
+    try:
+        for own, translated in working_ahead(claims(open_jobs, passed_over), translate):
+            finish(own, translated)
+        for job in passed_over if to_the_end else ():
+            if (left := claim(job, wait=-1)) is not None:
+                finish(left, translate(left))
+    finally:
+        for own in held:
+            own.release()
     progress.finish(translating)
     progress.finish(carrying)
     return Timing(
@@ -189,7 +234,7 @@ def _rows_of(job: Job, stage_name: str, progress: Progress) -> Iterator[Callable
 
 
 def working_ahead(
-    items: Sequence[Item], work: Callable[[Item], Result], at_once: int = 2
+    items: Iterable[Item], work: Callable[[Item], Result], at_once: int = 2
 ) -> Iterator[tuple[Item, Result]]:
     """Yield each item with its result, in order, while the next ones are worked on in threads of their own.
 

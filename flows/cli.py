@@ -73,6 +73,7 @@ def build(  # noqa: PLR0917  (options of a command line)
     languages: Languages = None,
     on_error: OnError = None,
     prefect: Annotated[bool, typer.Option("--prefect", help="Run as a Prefect flow, one task a shard.")] = False,
+    join: Annotated[bool, typer.Option("--join", help="Help a build that runs elsewhere, on shared storage.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Translate a labelled dataset and carry its labels: one folder, ready for `datasets.load_dataset`.
@@ -86,6 +87,12 @@ def build(  # noqa: PLR0917  (options of a command line)
     settings = load_config(config, _overrides(set_, limit=limit, on_error=on_error))
     only = _languages(languages)
     with _interruptible(settings.output), console_progress(quiet) as progress:
+        if join:
+            from spanferry.flows.helping import help_build
+
+            for language, timing in help_build(settings, only=only, progress=progress).items():
+                progress.note(f"{language}: {timing.rows:,} rows done here")
+            return
         if prefect:
             from spanferry.flows.translate_train import run_as_flow
 

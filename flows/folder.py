@@ -76,8 +76,12 @@ class BuildFolder:
     def source_split(self, split: str) -> Path:
         return self.state / "source" / f"{split}.json"
 
+    @property
+    def shards(self) -> Path:
+        return self.state / "shards"
+
     def shard(self, language: str, split: str, index: int) -> Path:
-        return self.state / "shards" / language / split / f"{index:05d}.jsonl"
+        return self.shards / language / split / f"{index:05d}.jsonl"
 
     def data(self, language: str, split: str, index: int, total: int) -> Path:
         return self.root / "data" / language / f"{split}-{index:05d}-of-{total:05d}.parquet"

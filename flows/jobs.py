@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from spanferry.data.errors import BuildError
 from spanferry.data.signature import fingerprint
 from spanferry.flows.config import AnyConfig
 from spanferry.flows.folder import BuildFolder
-from spanferry.flows.shards import Sidecar, finished
+from spanferry.flows.shards import Sidecar, finished, write_json
 from spanferry.flows.source import Split
 from spanferry.translation.languages import Language, get_language
 
@@ -93,13 +95,49 @@ class BuildPlan:
                     source=str(shard.path),
                     output=str(self.folder.shard(language.bcp47, split.name, index)),
                     rows=shard.rows,
-                    key=self._key(shard.checksum, direction),
+                    key=self.key(shard.checksum, direction),
                 )
                 for index, shard in enumerate(split.shards)
             ]
             for split in self.sources[language.bcp47]
         }
 
-    def _key(self, rows: str, direction: Direction) -> str:
+    def key(self, rows: str, direction: Direction) -> str:
+        """Return the key of a shard, given the checksum of its rows."""
         step = STEPS[self.config.direction]
         return fingerprint({"step": step, "rows": rows, **direction._asdict(), **self.parts})
+
+
+def note_plan(plan: BuildPlan) -> None:
+    """Write which shards a build is made of, for whoever looks at it or helps with it."""
+    root = plan.folder.root
+    noted = {}
+    for language in map(get_language, plan.config.datasets):
+        jobs = chain.from_iterable(plan.jobs(language).values())
+        noted[language.bcp47] = [
+            asdict(job) | {name: Path(getattr(job, name)).relative_to(root).as_posix() for name in ("source", "output")}
+            for job in jobs
+        ]
+    write_json(plan.folder.plan, noted)
+
+
+def noted_jobs(folder: BuildFolder) -> dict[str, list[Job]]:
+    """Return the shards that a build noted at its beginning: language -> its shards.
+
+    Raises:
+        BuildError: there is no build, or none that has read its source yet.
+    """
+    noted = folder.read_json(folder.plan)
+    if noted is None:
+        raise BuildError(
+            f"{folder.root}: found no build that has read its source, expected the `output` of one; begin it with "
+            "`spanferry build`"
+        )
+    return {language: [_job(folder.root, values) for values in rows] for language, rows in noted.items()}
+
+
+def _job(root: Path, values: Mapping[str, Any]) -> Job:
+    source, target = values["languages"]
+    return Job(
+        (source, target), str(root / values["source"]), str(root / values["output"]), values["rows"], values["key"]
+    )

@@ -19,6 +19,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from filelock import FileLock, Timeout
+
 from spanferry.data.errors import DataError
 from spanferry.data.formats import replacing
 
@@ -45,11 +47,24 @@ def cut(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 def remove_temporary(folder: Path) -> None:
     """Remove what killed runs left half-written in a build's folder; only for who holds its lock.
 
-    What `replacing` writes to is called ``.NAME.PROCESS.tmp``; other files are left alone.
+    What `replacing` writes to is called ``.NAME.PROCESS.tmp``; other files are left alone, and so are those of shards
+    that another process has claimed, see `spanferry.flows.claims`.
     """
     for path in folder.rglob(".*.tmp"):
-        if path.suffixes[-2:-1] and path.suffixes[-2][1:].isdigit():
+        claim = path.with_name(path.name[1:].partition(".")[0] + ".lock")
+        if path.suffixes[-2:-1] and path.suffixes[-2][1:].isdigit() and not is_held(claim):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def is_held(lock: Path) -> bool:
+    """Say whether a process, on this machine or another, holds the lock of this file."""
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """How far a build is, read from its folder: from any machine that sees it, without a model and without disturbing it.
 
-A build notes at its beginning which shards it is made of, see `BuildFolder.plan`; their sidecars say which are done.
+A build notes at its beginning which shards it is made of, see `spanferry.flows.jobs.note_plan`; their sidecars say
+which are done.
 """
 
 from __future__ import annotations
@@ -11,15 +12,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from spanferry.data.errors import BuildError
 from spanferry.flows.folder import BuildFolder
-from spanferry.flows.jobs import BuildPlan
+from spanferry.flows.jobs import noted_jobs
 from spanferry.flows.progress import duration
 from spanferry.flows.report import Counts, add_counts
-from spanferry.flows.shards import sidecar_path, write_json
-from spanferry.translation.languages import get_language
+from spanferry.flows.shards import is_held, sidecar_path
 
 
 @dataclass(frozen=True)
@@ -61,20 +58,6 @@ class BuildStatus:
     seconds_left: float | None
 
 
-def note_plan(plan: BuildPlan) -> None:
-    """Write which shards a build is made of, for `status`."""
-    jobs = {get_language(name).bcp47: plan.jobs(get_language(name)) for name in plan.config.datasets}
-    shards = {
-        language: [
-            [Path(job.output).relative_to(plan.folder.root).as_posix(), job.rows, job.key]
-            for split in splits.values()
-            for job in split
-        ]
-        for language, splits in jobs.items()
-    }
-    write_json(plan.folder.plan, shards)
-
-
 def status(place: str | Path) -> BuildStatus:
     """Return how far the build in a folder is.
 
@@ -82,39 +65,29 @@ def status(place: str | Path) -> BuildStatus:
         BuildError: there is no build, or none that has read its source yet.
     """
     folder = BuildFolder(Path(place))
-    shards = folder.read_json(folder.plan)
-    if shards is None:
-        raise BuildError(f"{place}: found no build that has read its source, expected the `output` of one")
+    shards = noted_jobs(folder)
     began = folder.plan.stat().st_mtime
     languages, fresh, moments = {}, 0, [began]
-    for language, rows in shards.items():
+    for language, jobs in shards.items():
         done = 0, 0
         counts = []
-        for name, number, key in rows:
-            path = sidecar_path(folder.root / name)
+        for job in jobs:
+            path = sidecar_path(Path(job.output))
             sidecar = folder.read_json(path)
-            if sidecar is None or sidecar.get("key") != key:
+            if sidecar is None or sidecar.get("key") != job.key:
                 continue
-            done = done[0] + 1, done[1] + number
+            done = done[0] + 1, done[1] + job.rows
             counts.append(sidecar["counts"])
             if (moment := path.stat().st_mtime) >= began:
-                fresh += number
+                fresh += job.rows
                 moments.append(moment)
-        total = sum(number for _, number, _ in rows)
-        languages[language] = LanguageStatus(len(rows), done[0], total, done[1], add_counts(counts))
+        total = sum(job.rows for job in jobs)
+        languages[language] = LanguageStatus(len(jobs), done[0], total, done[1], add_counts(counts))
     left = sum(each.rows - each.rows_done for each in languages.values())
     seconds = max(moments) - began
     rate = fresh / seconds if fresh and seconds > 0 else None
-    state = "running" if _held(folder) else "finished" if not left and folder.report.exists() else "stopped"
+    state = "running" if is_held(folder.lock) else "finished" if not left and folder.report.exists() else "stopped"
     return BuildStatus(folder.root, state, languages, rate, left / rate if rate else None)
-
-
-def _held(folder: BuildFolder) -> bool:
-    try:
-        with FileLock(folder.lock, timeout=0):
-            return False
-    except (Timeout, OSError):
-        return True
 
 
 def print_status(found: BuildStatus, *, as_json: bool = False) -> None:

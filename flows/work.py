@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spanferry.data.example import Example
+from spanferry.flows.claims import claim
 from spanferry.flows.config import AnyConfig
 from spanferry.flows.jobs import Direction, Job
 from spanferry.flows.marked import Marks, translate_with_marks
@@ -165,9 +166,16 @@ def write_shard(job: Job, outcomes: Sequence[Outcome]) -> Sidecar:
 
 
 def run_shard(job: Job, config: AnyConfig, *, stats: TranslationStats | None = None) -> Sidecar:
-    """Do one shard from beginning to end, unless it is done: what a task of a flow calls."""
-    if (sidecar := job.done()) is not None:
-        return sidecar
-    parts = load_parts(config)
-    translated = translate_examples(read_shard(job), parts, job.direction, stats=stats)
-    return write_shard(job, carry_examples(translated, parts, job.direction))
+    """Do one shard from beginning to end, unless it is done: what a task of a flow calls.
+
+    Where another process works on it, this one waits, and does it only if the other does not.
+    """
+    while (own := claim(job, wait=-1)) is None:
+        if (sidecar := job.done()) is not None:
+            return sidecar
+    try:
+        parts = load_parts(config)
+        translated = translate_examples(read_shard(job), parts, job.direction, stats=stats)
+        return write_shard(job, carry_examples(translated, parts, job.direction))
+    finally:
+        own.release()

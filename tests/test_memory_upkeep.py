@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from spanferry.data.errors import SpanferryError
 from spanferry.flows.cli import app
-from spanferry.translation import memory_upkeep
 from spanferry.projection.remembering import ProjectionMemory, beside
+from spanferry.translation import memory_upkeep
 from spanferry.translation.base import Hypothesis
 from spanferry.translation.memory import TranslationMemory
 from spanferry.translation.memory_upkeep import Choice

@@ -158,7 +158,7 @@ def test_what_is_no_schedule_is_refused(cron: str, timezone: str, message: str) 
 def test_a_server_that_is_not_there_is_one_clear_line(
     arguments: list[str], build_settings: Settings, tmp_path: Path
 ) -> None:
-    (tmp_path / "build.yaml").write_text(yaml.safe_dump(build_settings), encoding="utf-8")
+    (tmp_path / "build.yaml").write_text(yaml.safe_dump(build_settings, sort_keys=False), encoding="utf-8")
     environment = os.environ | {
         "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api", "PREFECT_HOME": str(tmp_path / "prefect"),
     }  # fmt: skip
@@ -241,7 +241,7 @@ def served(build_settings: Settings, tmp_path: Path) -> Iterator[Callable[[], Se
     """Start `spanferry serve`, as often as asked for, on the same settings, server data and port."""
     build_settings |= {"output": "out"}
     build_settings["run"] = {"memory": "memory.sqlite", "shard_rows": 4}
-    (tmp_path / "build.yaml").write_text(yaml.safe_dump(build_settings), encoding="utf-8")
+    (tmp_path / "build.yaml").write_text(yaml.safe_dump(build_settings, sort_keys=False), encoding="utf-8")
     port, started = free_port(), list[Served]()
 
     def start() -> Served:

@@ -1,0 +1,69 @@
+"""A second pair of hands for a build: another process, on this machine or another, that does shards nobody has claimed.
+
+It needs the same configuration, the same models and storage that it shares with the build, and writes nothing but
+shards; the build that it helps reads the source before, and writes the dataset after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from spanferry.data.errors import BuildError
+from spanferry.data.example import Example
+from spanferry.flows.build import choose_languages, do_shards, require_languages
+from spanferry.flows.config import AnyConfig
+from spanferry.flows.folder import BuildFolder
+from spanferry.flows.jobs import BuildPlan, Job, noted_jobs
+from spanferry.flows.parts import load_parts
+from spanferry.flows.progress import Progress, Silent
+from spanferry.flows.report import Timing
+from spanferry.flows.shards import finished
+
+
+def help_build(
+    config: AnyConfig, *, only: Sequence[str] | None = None, progress: Progress | None = None
+) -> dict[str, Timing]:
+    """Do shards of a build that was begun elsewhere, until none is left that nobody works on.
+
+    Args:
+        config: the settings of the build; what is under `run:` may differ.
+        only: some of the languages.
+        progress: where to report to.
+
+    Returns:
+        language -> what was done here.
+
+    Raises:
+        BuildError: no build was begun there; or the settings or models here would compute something else.
+    """
+    folder = BuildFolder(Path(config.output))
+    folder.check()
+    languages = choose_languages(config, only)
+    noted = noted_jobs(folder)
+    parts = load_parts(config)
+    require_languages(config, languages, parts)
+    plan = BuildPlan(config, folder, {}, parts.fingerprint())
+    waiting: list[Example] = []
+    timings = {}
+    for language in languages:
+        jobs = noted.get(language.bcp47, [])
+        _require_same(plan, jobs)
+        open_jobs = [job for job in jobs if job.done() is None]
+        if open_jobs:
+            timings[language.bcp47] = do_shards(
+                language.bcp47, jobs, open_jobs, parts,
+                progress=progress or Silent(), waiting=waiting, to_the_end=False,
+            )  # fmt: skip
+    return timings
+
+
+def _require_same(plan: BuildPlan, jobs: Sequence[Job]) -> None:
+    """Refuse to help with something else than what would be computed here."""
+    for job in jobs[:1]:
+        source = finished(Path(job.source))
+        if source is None or plan.key(source.checksum, job.direction) != job.key:
+            raise BuildError(
+                f"{plan.folder.root}: the build there has other settings or other models than this one would have, "
+                "here; take the same configuration, models and version of spanferry, or begin the build again"
+            )
