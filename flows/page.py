@@ -112,7 +112,9 @@ def pick_examples(figures: Mapping[str, LanguageFigures]) -> list[dict[str, Any]
             chosen[key] = record
             room -= size
     order = {language: index for index, language in enumerate(figures)}
-    return sorted(chosen.values(), key=lambda each: (order[each["language"]], each["kept"], each["split"], each["id"]))
+    return sorted(
+        chosen.values(), key=lambda each: (order[each["language"]], not each["reasons"], each["split"], each["id"])
+    )
 
 
 def example_record(language: str, row: Row, found: LanguageFigures) -> dict[str, Any]:

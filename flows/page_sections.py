@@ -178,22 +178,23 @@ def _lengths(figures: Mapping[str, LanguageFigures]) -> str:
 
 
 def _scores(figures: Mapping[str, LanguageFigures]) -> str:
-    unit_ticks, log_ticks = {0.0: "0", 0.5: "0.5", 1.0: "1"}, {-4.0: "≤ −4", -2.0: "−2", 0.0: "0"}
+    unit_ticks, log_ticks = {0.0: "0", 0.5: "0.5", 1.0: "1"}, {-4.0: "−4", -2.0: "−2", 0.0: "0"}
     kinds: list[tuple[str, str, str, str, Mapping[float, str]]] = [
         ("scores", "span scores", "score of a span, 0 to 1", "spans", unit_ticks),
         ("confidence", "confidence", "probability that a span is right, 0 to 1", "spans", unit_ticks),
         ("translations", "translation scores", "mean natural-log probability of a token", "texts", log_ticks),
     ]
     drawn = []
-    for name, found in _largest(figures).items():
-        for attribute, what, axis, unit, ticks in kinds:
+    for attribute, what, axis, unit, ticks in kinds:
+        for name, found in _largest(figures).items():
             each: Histogram = getattr(found, attribute)
             if each.total:
                 title = f"{name}: {what}, mean {each.mean:.2f}".replace(" -", " −")
                 drawn.append(histogram(title, each.edges, each.counts, axis=axis, unit=unit, ticks=ticks))
     explained = (
         "How sure the methods are, each by its own scale: scores of spans by the projection method, of texts by the "
-        "translation model. Only a confidence, of a build with a calibration, is a probability of being right."
+        "translation model. Only a confidence, of a build with a calibration, is a probability of being right. The "
+        "leftmost bin of translation scores holds all below."
     )
     return _section("Scores", explained, _charts(drawn, figures)) if drawn else ""
 
