@@ -4,9 +4,7 @@ A method's score orders its projections; what share of them is right has to be m
 projected onto a translation whose own spans are known, as in `spanferry score`), a calibration is fitted in two steps:
 
 1. The score, the coverage, the lengths, and the votes of a method made of methods (`evidence`) are weighed by
-   logistic regression, with a ridge of `RIDGE` on the weights of the standardised traits. (How well it then tells
-   right from wrong, as area under the curve, held out: opinion targets en-es with SimAlign's links .89, by the score
-   alone .65; with awesome-align's .90 and .82.)
+   logistic regression, with a ridge of `RIDGE` on the weights of the standardised traits.
 2. That index becomes a probability by isotonic regression: the function that never falls and is closest to the
    outcomes in least squares (pool adjacent violators, Ayer et al. 1955; for calibration Zadrozny and Elkan, KDD 2002).
 

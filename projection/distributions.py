@@ -1,9 +1,11 @@
 """Tag distributions over the tokens of a text: carried across a translation, averaged, and decoded into spans.
 
-What `spanferry.projection.ensemble` does with spans is done here one step earlier, with everything a tagger knew. The
-way is that of Ebing and Glavaš ("The Devil Is in the Word Alignment Details", 2025): the distributions of the words of
-a translation are projected onto the tokens of the original, averaged there with those of a model that reads the
-original itself, and tokens that nothing was projected onto keep the other model's.
+What `spanferry.projection.ensemble` does with spans is done here one step earlier, with everything a tagger knew. That
+translate-train and translate-test are better together is the finding of Ebing and Glavaš ("The Devil Is in the Word
+Alignment Details: On Translation-Based Cross-Lingual Transfer for Token Classification Tasks", ACL 2025, arXiv
+2505.10507), who ensemble their predictions. Here the distributions of the words of a translation are projected onto the
+tokens of the original and averaged there with those of a model that reads the original itself; tokens that nothing was
+projected onto keep the other model's.
 
 A token without a distribution is a row of NaN: it is missing, which is not the same as probability 0.
 """
@@ -151,9 +153,9 @@ def project_by_spans(
     """Carry distributions from the predicted spans of a translation onto the places that the spans were carried to.
 
     The first token of a carried span takes the distribution of the span's first word, every other token that of its
-    last word (as Ebing and Glavaš's code does with logits). The place in the carried span decides between ``B-`` and
-    ``I-``: a label's probabilities for both are added up under the prefix that the token has there; with one word for
-    several tokens, and several words for one, nothing else would give a span. All other tokens have no distribution.
+    last word. The place in the carried span decides between ``B-`` and ``I-``: a label's probabilities for both are
+    added up under the prefix that the token has there; with one word for several tokens, and several words for one,
+    nothing else would give a span. All other tokens have no distribution.
 
     Args:
         translation: over the words of the translation.
@@ -189,7 +191,7 @@ def mean_distribution(
 
     A member that is None, or has no distribution for a token, takes no part in that token's mean; the weights of the
     others are scaled up to 1. A token that no member knows has none. A tag that a member does not have is impossible to
-    it, probability 0. With two members of equal weight this is the ensemble of Ebing and Glavaš (2025).
+    it, probability 0.
 
     Raises:
         ConfigError: no member is there, or weights are negative or not one a member.

@@ -1,7 +1,7 @@
 """Checks of one projected span: each returns what is wrong with it, or None. All are pure functions.
 
-The first three are the filters of "The Devil is in the Details" (Ebing and Glavas 2025), there applied to whole
-instances of whitespace tokens, here to a span and to the projector's own words. Their scripts turn all of them on.
+Filters of noisily projected labels are weighed by Ebing and Glavaš ("The Devil Is in the Word Alignment Details", ACL
+2025, arXiv 2505.10507); the first three are of that kind, for a span and the projector's own words.
 """
 
 from __future__ import annotations
