@@ -4,7 +4,8 @@ The members may be anything that labels the original text: a model trained on tr
 predictions carried back from a translation (translate-test), the same through several translators, or through several
 pivot languages: a majority vote across languages, which Yu, Li, Wang et al. take over reasoning paths ("Cross-Lingual
 Consistency: A Novel Inference Framework for Advancing Reasoning in Large Language Models", arXiv 2504.01857, 2025).
-Where members bring distributions, `spanferry.projection.distributions` averages those; here each has one voice, times its weight.
+Where members bring distributions, `spanferry.projection.distributions` averages those; here each has one voice, times
+its weight.
 
 The rules, the same for spans and labels:
 
