@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from spanferry.flows.report import BuildResult
 
@@ -26,7 +26,9 @@ class ProgressBar:
         from prefect.artifacts import create_progress_artifact
 
         self._language, self._total, self._done, self._failed = language, total, done, 0
-        self._id: UUID = create_progress_artifact(self._percent, artifact_key("progress", language), self._text)
+        # Prefect's own types leave open whether it is awaited; outside of a coroutine it is not.
+        made = create_progress_artifact(self._percent, artifact_key("progress", language), self._text)
+        self._id = cast("UUID", made)
 
     def advance(self, rows: int, *, failed: bool = False) -> None:
         """Say that ``rows`` more are through, or cannot be done."""

@@ -91,7 +91,7 @@ def flow_of(config: AnyConfig) -> Flow[Any, Any]:
 def _serve(flow: Flow[Any, Any], config: AnyConfig, cron: str, name: str, timezone: str) -> None:
     """Hand the flow to Prefect's runner, which returns when it is stopped."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-    from prefect.flows import EntrypointType
+    from prefect.deployments.runner import EntrypointType
     from prefect.schedules import Cron
 
     flow.serve(
