@@ -98,7 +98,7 @@ def _round_up(number: int) -> int:
     """
     power = int(10 ** (len(str(number)) - 1))
     steps = -(-number // power)
-    return max(2, (steps + (steps % 2 if power > 1 or steps % 2 else 0)) * power)
+    return (steps + steps % 2) * power
 
 
 def _short(number: int) -> str:

@@ -33,8 +33,11 @@ CARRIED: Final = "carried"
 SAMPLE: Final = 1000
 """Texts a language that are identified and tokenized."""
 _IN_A_GROUP: Final = 12
+"""Examples that are drawn of each reason, label, ..."""
 _MOST_GROUPS: Final = 80
+"""Groups a language, the first that come: hundreds of labels are not all shown."""
 _LOW: Final = 0.5
+"""Score below which an example is one of low scores; only a group to sample from."""
 
 Tokenize = Callable[[Sequence[str]], list[int]]
 """Texts -> the number of subword tokens of each."""
