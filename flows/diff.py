@@ -22,7 +22,17 @@ from spanferry.flows.build_outcomes import filter_none, languages_of, rows_of, t
 from spanferry.flows.members import Build
 from spanferry.flows.outcomes import Outcome, lost_because
 
-ROWS: Final = ("added", "removed", "source changed", "now kept", "now dropped", "text changed", "spans changed", "same")
+ROWS: Final = (
+    "added",
+    "removed",
+    "source changed",
+    "now kept",
+    "now dropped",
+    "text changed",
+    "spans changed",
+    "labels changed",
+    "same",
+)
 SPANS: Final = ("moved", "gained", "lost", "same")
 _MOST_IDS: Final = 20
 _LEAST_CHANGE: Final = 1e-3
@@ -38,7 +48,8 @@ class LanguageDiff:
     Attributes:
         rows: kind -> rows, one kind a row, the first of `ROWS` that fits.
         spans: kind -> spans of rows that both builds have. A span is known by its place in the source. It is the same
-            if it labels the same characters; where the target text is another, if it labels the same words.
+            if it labels the same characters; where the target text is another, if it labels the same words. In
+            translate-test a span is known by its place in the user's text, so that none moves.
         ids: kind of row -> ``split/id`` of the first such rows.
         scores: what is scored -> [values in both builds, sum of changes, how many went up, how many went down].
     """
@@ -199,9 +210,10 @@ def _compare(found: LanguageDiff, here: Outcome | None, there: Outcome | None) -
     """Count what is different in one row; return what kind of change it is."""
     if here is None or there is None:
         return "added" if here is None else "removed"
-    if here["source"] != there["source"]:
+    (source, text), (other_source, other_text) = _texts(here), _texts(there)
+    if source != other_source:
         return "source changed"
-    same_text = target_fields(here) == target_fields(there)
+    same_text = text == other_text
     changed = _compare_spans(found, here, there, same_text)
     _compare_scores(found, here, there)
     kept = [not each["reasons"] for each in (here, there)]
@@ -209,7 +221,17 @@ def _compare(found: LanguageDiff, here: Outcome | None, there: Outcome | None) -
         return "now kept" if kept[1] else "now dropped"
     if not same_text:
         return "text changed"
-    return "spans changed" if changed else "same"
+    if changed:
+        return "spans changed"
+    labels = [None if each["target"] is None else each["target"]["labels"] for each in (here, there)]
+    return "same" if labels[0] == labels[1] else "labels changed"
+
+
+def _texts(outcome: Outcome) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Return the texts that a row is about, and what a machine made of them."""
+    if "original" in outcome:  # translate-test
+        return outcome["original"]["fields"], outcome["source"]
+    return outcome["source"], target_fields(outcome)
 
 
 def _compare_spans(found: LanguageDiff, here: Outcome, there: Outcome, same_text: bool) -> bool:
@@ -239,7 +261,10 @@ def _places(outcome: Outcome) -> dict[Key, Place | None]:
     times: Counter[tuple[str, int, int, str]] = Counter()
     found: dict[Key, Place | None] = {}
     for each in outcome["projections"]:
-        span = each["field"], each["source_start"], each["source_end"], each["label"]
+        start, end = ("start", "end") if "original" in outcome else ("source_start", "source_end")
+        if each[start] is None:
+            continue
+        span = each["field"], each[start], each[end], each["label"]
         times[span] += 1
         place: Place | None = None
         if lost_because(outcome, each) is None:

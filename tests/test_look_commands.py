@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -274,6 +275,20 @@ def test_predictions_are_looked_at_in_the_same_way(run: Run, predicted: Build, t
         "  de  Hans und [Ada](PER) gehen.",
     ]
     assert run("diff", root, root).splitlines() == ["de rows: same 1", "de spans: same 1"]
+    shutil.copytree(root, tmp_path / "other")
+    shard = tmp_path / "other/.spanferry/shards/de/test/00000.jsonl"
+    [outcome] = map(json.loads, shard.read_text(encoding="utf-8").splitlines())
+    # Another translation, and another prediction at the same place besides.
+    outcome["source"] = {"text": "Well, Hans and Ada walk."}
+    outcome["projections"].append({**outcome["projections"][0], "label": "LOC"})
+    for projection in outcome["projections"]:
+        projection |= {"source_start": 15, "source_end": 18}
+    write_records(shard, [outcome])
+    assert run("diff", root, tmp_path / "other").splitlines() == [
+        "de rows: text changed 1",
+        "de spans: gained 1, same 1",
+        "  text changed: test/1",
+    ]
     assert "wrote" in run("report", root)
     page = (root / "report.html").read_text(encoding="utf-8")
     assert "German by way of English" in page and '"tags":["en","de"]' in page
