@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from spanferry.data.errors import BuildError, ConfigError, did_you_mean
 from spanferry.data.example import Span
 from spanferry.data.tasks import Task, get_task
 from spanferry.flows.corrections import corrected, read_corrections
-from spanferry.flows.members import Build
+from spanferry.flows.members import Build, shards_of
 from spanferry.flows.outcomes import Outcome, lost_because
 from spanferry.flows.shards import read_records
 from spanferry.translation.languages import get_language
@@ -80,23 +79,6 @@ def rows_of(build: Build, language: str, only: str | None = None) -> Iterator[Ro
         for shard in shards:
             for outcome in read_records(shard):
                 yield Row(split, corrected(outcome, corrections.get(outcome["id"])) if corrections else outcome)
-
-
-def shards_of(build: Build, language: str, split: str) -> list[Path]:
-    """Return the files of one language and split, and none that an earlier build of more rows left behind.
-
-    Raises:
-        BuildError: they are gone.
-    """
-    place = f"{language}/{split}" if build.direction == "translate-test" else split
-    facts = build.folder.read_json(build.folder.source_split(place))
-    shards = [build.folder.shard(language, split, index) for index in range(len(facts["shards"]))] if facts else []
-    if facts is None or not all(shard.is_file() for shard in shards):
-        raise BuildError(
-            f"{build.folder.root}: the shards of {language}/{split} in {build.folder.state} are gone; run the build "
-            "again"
-        )
-    return shards
 
 
 def target_fields(outcome: Mapping[str, Any]) -> dict[str, str]:

@@ -48,20 +48,33 @@ def open_build(root: Path) -> Build:
     return Build(folder, report, costs(folder.runs()))
 
 
+def shards_of(build: Build, language: str, split: str) -> list[Path]:
+    """Return the files of one language and split, and none that an earlier build of more rows left behind.
+
+    Raises:
+        BuildError: they are gone.
+    """
+    place = f"{language}/{split}" if build.direction == "translate-test" else split
+    facts = build.folder.read_json(build.folder.source_split(place))
+    shards = [build.folder.shard(language, split, index) for index in range(len(facts["shards"]))] if facts else []
+    if facts is None or not all(shard.is_file() for shard in shards):
+        raise BuildError(
+            f"{build.folder.root}: the shards of {language}/{split} in {build.folder.state} are gone; run the build "
+            "again"
+        )
+    return shards
+
+
 def predictions_of(build: Build, language: str) -> Iterator[tuple[Example, Prediction]]:
     """Yield the test data of a translate-test build, with its own labels, and what was predicted on the original.
 
     Raises:
         BuildError: the shards of the build are gone.
     """
-    shards = sorted((build.folder.state / "shards" / language).glob("*/*.jsonl"))
-    if not shards:
-        raise BuildError(
-            f"{build.folder.root}: the shards of {language} in {build.folder.state} are gone; run the build again"
-        )
-    for shard in shards:
-        for outcome in read_records(shard):
-            yield unpack(outcome["original"]), _prediction(outcome)
+    for split in build.report["languages"][language]["splits"]:
+        for shard in shards_of(build, language, split):
+            for outcome in read_records(shard):
+                yield unpack(outcome["original"]), _prediction(outcome)
 
 
 def _prediction(outcome: Outcome) -> Prediction:

@@ -17,12 +17,12 @@ from spanferry.data.example import Example, Span
 from spanferry.data.inline import from_inline
 from spanferry.data.spreadsheet import SheetRow, read_sheet
 from spanferry.data.tasks import Task
-from spanferry.flows.build_outcomes import languages_between, shards_of, task_of
+from spanferry.flows.build_outcomes import languages_between, task_of
 from spanferry.flows.config import load_config
 from spanferry.flows.corrections import Correction, read_corrections, write_corrections
 from spanferry.flows.dataset import finish_build
 from spanferry.flows.jobs import BuildPlan
-from spanferry.flows.members import Build
+from spanferry.flows.members import Build, shards_of
 from spanferry.flows.outcomes import unpack
 from spanferry.flows.progress import Silent
 from spanferry.flows.review import ABOUT, check_direction, text_columns
