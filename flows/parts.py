@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spanferry.data.errors import ConfigError, did_you_mean
+from spanferry.data.errors import ConfigError, ModelError, did_you_mean
 from spanferry.data.tasks import Task, get_task
 from spanferry.flows.config import AnyConfig, BuildConfig
 from spanferry.flows.predict_config import TranslateTestConfig
@@ -163,7 +163,10 @@ def _predictor(config: TranslateTestConfig, task: Task) -> Predictor:
     settings = dict(config.predictor.settings)
     if "device" in predictor_settings(config.predictor.name):
         settings.setdefault("device", config.run.device)
-    return load_predictor(config.predictor.name, task=task, **settings)
+    try:
+        return load_predictor(config.predictor.name, task=task, **settings)
+    except ModelError as error:
+        raise ModelError(f"predictor: {error}") from error
 
 
 def _projector(config: AnyConfig, translator: Translator) -> Projector:

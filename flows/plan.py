@@ -47,7 +47,7 @@ class LanguagePlan:
         characters: their length.
         spans_texts: texts with spans in the rows that are not reused; 0 in translate-test, where nobody knows yet.
         projections_remembered: those of them whose projection is remembered.
-        seconds: expected time; None if there is nothing to measure.
+        seconds: expected time; None if there is nothing to measure, or predictions made elsewhere are not there yet.
     """
 
     language: str
@@ -224,7 +224,12 @@ def print_rehearsal(rehearsal: Rehearsal, *, as_json: bool = False) -> None:
         expected = "?" if each.seconds is None else duration(each.seconds)
         table.add_row(each.language, *(f"{number:,}" for number in numbers), expected)
     console.print(table)
-    total = sum(each.seconds or 0.0 for each in rehearsal.languages)
     console.print("sentences: different ones that need a model; known: in the translation memory; new: for the model")
     console.print("texts: those with spans in rows that are not reused; carried: those whose projection is remembered")
-    console.print(f"expected time: {duration(total)} on this machine, by a sample that was done for real")
+    known = [each.seconds for each in rehearsal.languages if each.seconds is not None]
+    if len(known) == len(rehearsal.languages):
+        console.print(f"expected time: {duration(sum(known))} on this machine, by a sample that was done for real")
+    else:
+        console.print(
+            "expected time: not known where it is ?: predictions are not there yet, or there is no text to measure with"
+        )

@@ -164,8 +164,8 @@ class TranslateTestConfig(How, _TestSides, What):
         check_fields(self.task, self.translation)
         if self.projection.method == "markers" and self.projection.settings.get("text") == "marked":
             raise ValueError(
-                "projection.settings.text: marks are written into a text before it is translated, and predictions come "
-                "after; expected plain"
+                "projection.settings.text: found marked, but marks are written into a text before it is translated, "
+                "and predictions come after; expected plain, which marks a translation of its own"
             )
         pivot = get_language(self.pivot)
         for name in self.datasets:
@@ -174,8 +174,8 @@ class TranslateTestConfig(How, _TestSides, What):
         for name, settings in self.filters.items():
             if (settings or {}).get("on_fail") == "drop_example":
                 raise ValueError(
-                    f"filters.{name}.on_fail: found 'drop_example', but every row of test data stays; "
-                    "expected flag or drop_span"
+                    f"filters.{name}.on_fail: found 'drop_example', but every row of test data stays; expected flag "
+                    "(the row says so), or drop_span where the filter judges spans (a prediction is lost, and says why)"
                 )
         return self
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from spanferry.data.errors import BuildError, ConfigError, DataError
+from spanferry.data.errors import BuildError, ConfigError, DataError, ModelError
 from spanferry.data.example import Example, Span
 from spanferry.data.formats import read_examples
 from spanferry.data.tasks import get_task
 from spanferry.flows import parts
 from spanferry.flows.build import build
 from spanferry.flows.config import load_config, parse_config
-from spanferry.flows.plan import rehearse
+from spanferry.flows.plan import print_rehearsal, rehearse
 from spanferry.flows.predict_report import worth_lines
 from spanferry.flows.report import BuildResult
 from spanferry.flows.template import template
@@ -329,9 +329,19 @@ def test_a_plan_counts_what_a_build_does(settings: Settings) -> None:
     assert [(each.language, each.rows, each.translate) for each in rehearsal.languages] == [("de", 3, 2), ("es", 2, 2)]
 
 
-def test_a_plan_goes_as_far_as_predictions_made_elsewhere(settings: Settings) -> None:
+def test_a_plan_goes_as_far_as_predictions_made_elsewhere(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
     rehearsal = rehearse(parse_config(settings))
     assert [each.seconds for each in rehearsal.languages] == [None, None]
+    print_rehearsal(rehearsal)
+    assert "expected time: not known where it is ?" in capsys.readouterr().out
+
+
+def test_a_model_that_is_not_there_is_the_predictors(settings: Settings) -> None:
+    settings["predictor"] = {"name": "transformers", "model": "path/of/a/model"}
+    with pytest.raises(ModelError, match="predictor: path/of/a/model: no such folder"):
+        run(settings)
 
 
 @pytest.mark.slow
@@ -379,7 +389,7 @@ def test_the_template_is_a_valid_configuration(task: str, tmp_path: Path) -> Non
         ({"source": {"path": {"de": "x"}, "languages": ["es"]}}, "unknown language 'es'"),
         ({"projection": {"on_lost": "drop_example"}}, "on_lost: found 'drop_example', expected 'keep'"),
         ({"projection": {"method": "markers", "settings": {"text": "marked"}}}, "predictions come after"),
-        ({"filters": {"copied": {"on_fail": "drop_example"}}}, "expected flag or drop_span"),
+        ({"filters": {"copied": {"on_fail": "drop_example"}}}, "expected flag .* or drop_span"),
         ({"translation": {"fields": "jointly"}}, "expected a task of several texts without spans"),
     ],
 )

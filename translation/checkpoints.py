@@ -81,7 +81,8 @@ def find_checkpoint(model: str | Path, *, revision: str | None = None, allow_pic
         return _checkpoint(str(model), folder.resolve(), None, allow_pickle)
     if not _HUB_ID.fullmatch(str(model)):
         raise ModelError(
-            f"{model}: no such folder. Expected a folder with a checkpoint, a hub id (organisation/name), or 'bundled'"
+            f"{model}: no such folder. Expected a folder with a checkpoint or a hub id (organisation/name); the "
+            "translation model that is shipped is 'bundled'"
         )
     folder = _download(str(model), revision, ["*.safetensors", *_SMALL_FILES])
     if allow_pickle and not list(folder.glob("*.safetensors")):
