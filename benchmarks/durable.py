@@ -59,7 +59,7 @@ def main() -> None:
     options.add_argument("--shard-rows", type=int, default=2000)
     options.add_argument("--memory", type=Path, help="a translation memory to use; else an empty one")
     options.add_argument("--no-memory", action="store_true", help="no memories at all")
-    options.add_argument("--cold-only", action="store_true", help="only the first two lines")
+    options.add_argument("--cold-only", action="store_true", help="only that line")
     options.add_argument("--one", action="store_true", help="in this process (the benchmark calls itself so)")
     arguments = options.parse_args()
     if arguments.one:
@@ -79,12 +79,13 @@ def measure(arguments: argparse.Namespace) -> None:
         write(Path(folder), number)
         parts = load_parts(settings)
         warm(settings, Path(folder))
+        if arguments.cold_only:
+            show(number, "cold", timed(lambda: build(settings)), number)
+            return
         bare = timed(lambda: translate_and_project(parts, arguments.target, number))
         show(number, "translate, project", bare, number, peak=False)
         cold = timed(lambda: build(settings))
         show(number, "cold", cold, number, machinery=cold / bare - 1)
-        if arguments.cold_only:
-            return
         show(number, "nothing changed", timed(lambda: build(settings)), number, cold)
         write(Path(folder), number, every=100)
         show(number, "1 % changed", timed(lambda: build(settings)), number, cold)
