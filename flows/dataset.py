@@ -177,7 +177,7 @@ def _report(plan: BuildPlan, done: Mapping[str, Mapping[str, Counts]], missing: 
         name: {
             "splits": dict(splits),
             "total": add_counts(splits.values()),
-            "content": fingerprint([plan.folder.written(name, split) for split in splits])[:12],
+            "content": fingerprint({split: plan.folder.written(name, split) for split in splits})[:12],
         }
         for name, splits in done.items()
     }

@@ -83,7 +83,7 @@ def make_edition(
     if license_ is not None:
         head["license"] = license_
     for name in [name for name in configs if name not in report["languages"]]:
-        content = fingerprint([file_digest(path) for path in sorted((staged / "data" / name).iterdir())])
+        content = fingerprint({path.name: file_digest(path) for path in (staged / "data" / name).iterdir()})
         head["configs"].append(card_config(name, configs[name], content))
     with writing_text(staged / "README.md") as stream:
         stream.write(f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n{body}")
