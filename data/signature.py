@@ -65,7 +65,7 @@ def parse_signature(line: str) -> dict[str, Any]:
     return settings
 
 
-def fingerprint(settings: Mapping[str, Any] | list[Any]) -> str:
+def fingerprint(settings: Mapping[str, Any]) -> str:
     """Return the SHA-256 of ``settings`` in canonical JSON (sorted keys, no blanks), as 64 hexadecimal digits.
 
     The order of keys does not matter; 1 and 1.0 are different values, as are "1" and 1.
