@@ -35,6 +35,7 @@ from spanferry.data.example import Example
 from spanferry.flows.artifacts import ProgressBar, show_result
 from spanferry.flows.build import close, opened
 from spanferry.flows.config import AnyConfig, BuildConfig
+from spanferry.flows.helping import help_build
 from spanferry.flows.jobs import BuildPlan, Job
 from spanferry.flows.parts import load_parts, projection_stats
 from spanferry.flows.predict_config import TranslateTestConfig
@@ -100,6 +101,20 @@ def translate_train(config: BuildConfig, only: list[str] | None = None) -> dict[
         only: some of the targets; the others stay as they are.
     """
     return run_shards(config, only)
+
+
+@flow(name="help-build")
+def help_with_build(config: BuildConfig | TranslateTestConfig, only: list[str] | None = None) -> dict[str, int]:
+    """Do shards of a build that runs elsewhere, until none is left that nobody works on: one run a worker, or a GPU.
+
+    Args:
+        config: the settings of the build; `run.device` names the GPU.
+        only: some of the languages.
+
+    Returns:
+        language -> rows that were done here.
+    """
+    return {name: timing.rows for name, timing in help_build(config, only=only).items()}
 
 
 def run_shards(config: AnyConfig, only: list[str] | None) -> dict[str, Any]:

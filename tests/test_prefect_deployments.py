@@ -109,6 +109,17 @@ def test_the_shards_of_one_gpu_share_a_tag(flows: Any, build_settings: Settings)
     assert "spanferry" in run.tags
 
 
+def test_a_worker_helps_a_build(flows: Any, build_settings: Settings, published: Published) -> None:
+    config = parse_config(build_settings)
+    folder = flows.run_as_flow(config).folder
+    before = published(folder)
+    (folder / ".spanferry" / "shards" / "de" / "train" / "00001.json").unlink()
+    assert flows.help_with_build(config) == {"de": 50}
+    assert flows.help_with_build(config) == {}
+    assert all(timing.rows == 0 for timing in flows.run_as_flow(config).timings.values())
+    assert published(folder) == before
+
+
 def test_the_file_of_deployments_deploys(prefect_server: None, root: Path, tmp_path: Path) -> None:
     from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectHTTPStatusError
@@ -127,13 +138,14 @@ def test_the_file_of_deployments_deploys(prefect_server: None, root: Path, tmp_p
         assert done.returncode == 0, done.stdout + done.stderr
     with get_client(sync_client=True) as client:
         found = {name: client.read_deployment_by_name(name) for name in (
-            "translate-train/nightly", "translate-test/nightly", "publish/on-demand"
+            "translate-train/nightly", "translate-test/nightly", "publish/on-demand", "help-build/on-demand"
         )}  # fmt: skip
         nightly = found["translate-train/nightly"]
         assert [each.schedule.cron for each in nightly.schedules] == ["0 3 * * *"]
         text = json.dumps(nightly.parameter_openapi_schema)
         assert "beam_size" in text and "folder to write" in text and '"minimum": 1' in text
         assert "form that" not in text and "repo" in json.dumps(found["publish/on-demand"].parameter_openapi_schema)
+        assert found["help-build/on-demand"].parameters == nightly.parameters
         wrong = nightly.parameters["config"] | {"translation": {"beam_size": 0}}
         with pytest.raises(PrefectHTTPStatusError, match=r"409|422"):
             client.create_flow_run_from_deployment(nightly.id, parameters={"config": wrong})
