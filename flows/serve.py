@@ -91,8 +91,8 @@ def flow_of(config: AnyConfig) -> Flow[Any, Any]:
 def _serve(flow: Flow[Any, Any], config: AnyConfig, cron: str, name: str, timezone: str) -> None:
     """Hand the flow to Prefect's runner, which returns when it is stopped."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-    from prefect.deployments.runner import EntrypointType
     from prefect.schedules import Cron
+    from prefect.types.entrypoint import EntrypointType
 
     flow.serve(
         name=name,
