@@ -72,6 +72,7 @@ def show_result(result: BuildResult, failed: Mapping[str, str]) -> None:
 def summary(result: BuildResult, failed: Mapping[str, str]) -> str:
     """Return a build in Markdown: what is whole, what failed, where the files are.
 
+    >>> from pathlib import Path
     >>> total = dict.fromkeys(("rows", "kept", "dropped", "spans", "carried", "lost"), 2)
     >>> report = {"task": "ner", "languages": {"de": {"total": total}}, "signature": "task:ner", "missing": ["es"]}
     >>> text = summary(BuildResult(Path("/out/demo"), report), {"es": "1 of 3 shards failed: no memory"})

@@ -51,9 +51,9 @@ class ProjectionMemory(SharedFile):
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, ProjectionMemory(f"{folder}/memory.sqlite") as memory:
-    ...     memory.put({b"sixteen bytes...": "[]"})
-    ...     memory.get([b"sixteen bytes...", b"sixteen others.."])
-    {b'sixteen bytes...': '[]'}
+    ...     memory.put({b"0123456789abcdef": "[]"})
+    ...     memory.get([b"0123456789abcdef", b"fedcba9876543210"])
+    {b'0123456789abcdef': '[]'}
     """
 
     what, again = "memory of projections", "projected"

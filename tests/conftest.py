@@ -139,9 +139,9 @@ def hub_server() -> ModuleType:
     return _module(ROOT / "tests" / "hub_server.py")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def prefect_server() -> Iterator[None]:
-    """A real Prefect server of this session's own, with an empty database."""
+    """A real Prefect server of the module's own, with an empty database."""
     from spanferry.flows import translate_train  # noqa: F401  (sets what Prefect reads when it is imported)
 
     from prefect.testing.utilities import prefect_test_harness  # isort: skip

@@ -75,7 +75,7 @@ def test_options_are_settings(run: Run, config: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--set", "translation.beem_size=1"], "--set translation.beem_size: unknown key; did you mean 'beam_size'?"),
-        (["--languages", "fr"], "--languages fr: not a target of this build; known: de, es"),
+        (["--languages", "fr"], "--languages fr: no language of this build; known: de, es"),
         (["--languages", "klingon"], "unknown language 'klingon'"),
         (["--set", "source.path=nowhere.jsonl"], "nowhere.jsonl: no such file"),
         (["--set", "source.columns={text: txt}"], "no column 'txt' for text: did you mean 'text'?"),

@@ -163,7 +163,7 @@ def test_the_cache_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_pat
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"model": "no-such-folder"}, "no such folder. Expected a folder with a checkpoint, a hub id"),
+        ({"model": "no-such-folder"}, "no such folder. Expected a folder with a checkpoint or a hub id"),
         ({"revision": "main"}, "a local folder has no revision"),
         ({"quantization": "int9"}, "unknown quantization 'int9'"),
         ({"device": "cuda:0"}, "expected auto, cpu or cuda"),
