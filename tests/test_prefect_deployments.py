@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -231,9 +232,12 @@ class Served:
     def run(self) -> str:
         """Start a run of the build now; return its id."""
         deployment = until(lambda: self.ask("deployments/name/translate-train/build"), self.process)
-        until(lambda: self.ask("deployments/name/translate-train/build")["status"] == "READY", self.process)
+        until(lambda: (self.ask("deployments/name/translate-train/build") or {}).get("status") == "READY", self.process)
         assert [each["schedule"]["cron"] for each in deployment["schedules"]] == ["0 3 * * *"]
-        return str(self.ask(f"deployments/{deployment['id']}/create_flow_run", {})["id"])
+        # The server may answer that its database is locked. Asked again with the same key, it makes one run all the same.
+        wish = {"idempotency_key": str(uuid.uuid4())}
+        made = until(lambda: self.ask(f"deployments/{deployment['id']}/create_flow_run", wish), self.process)
+        return str(made["id"])
 
     def state(self, run: str) -> str:
         return str(((self.ask(f"flow_runs/{run}") or {}).get("state") or {}).get("type"))
