@@ -234,7 +234,7 @@ class Served:
         deployment = until(lambda: self.ask("deployments/name/translate-train/build"), self.process)
         until(lambda: (self.ask("deployments/name/translate-train/build") or {}).get("status") == "READY", self.process)
         assert [each["schedule"]["cron"] for each in deployment["schedules"]] == ["0 3 * * *"]
-        # The server may answer that its database is locked. Asked again with the same key, it makes one run all the same.
+        # The server may answer that its database is locked; asked again with the same key, it still makes one run.
         wish = {"idempotency_key": str(uuid.uuid4())}
         made = until(lambda: self.ask(f"deployments/{deployment['id']}/create_flow_run", wish), self.process)
         return str(made["id"])
