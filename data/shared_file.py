@@ -19,6 +19,10 @@ from typing import ClassVar, Self
 from spanferry.data.errors import BuildError, ConfigError
 
 _WAIT_SECONDS = 120.0
+_STATE = """
+SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),
+    (SELECT count(*) FROM sqlite_master)
+"""
 
 
 class CorruptMemoryWarning(UserWarning):
@@ -163,8 +167,8 @@ class SharedFile:
 
     def _is_ours(self, connection: sqlite3.Connection) -> bool:
         """Say whether the file is of this kind; False for an empty one."""
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        # One statement, so that it sees the file before or after another process made its tables, and never between.
+        application, version, tables = connection.execute(_STATE).fetchone()
         if application == self.application_id and version == self.version:
             return True
         if application == self.application_id:
@@ -172,7 +176,7 @@ class SharedFile:
                 f"{self.path}: the {self.what} has schema {version}, this version of spanferry reads {self.version}; "
                 "upgrade spanferry, or name another file"
             )
-        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        if tables:
             raise ConfigError(f"{self.path}: this SQLite database is not a {self.what}; name another file")
         return False
 
