@@ -268,7 +268,8 @@ def main() -> None:
     cells = json.loads(chosen.json.read_text(encoding="utf-8")) if chosen.json.exists() else []
     with tempfile.TemporaryDirectory() as temporary:
         sets = all_sets(chosen.eval, chosen.work or Path(temporary), chosen.limit)
-        wanted = [name for name in sets if name.startswith(tuple(chosen.sets.split(",")))]
+        asked = chosen.sets.split(",")
+        wanted = [name for name in sets if any(name == one if one in sets else name.startswith(one) for one in asked)]
         for method in map(parse_method, chosen.methods):
             for name in wanted:
                 if chosen.failures:
