@@ -6,6 +6,7 @@
     ├── LanguageError              a language is unknown, or the model does not speak it
     ├── ModelError                 a checkpoint cannot be found, loaded, converted or run
     └── BuildError                 a build cannot go on (its folder is in use, its source changed, ...)
+        └── IncompleteError        some of it failed, the rest is whole
 
 A message answers four questions: where (file, line or row), what was found, what was expected, what to do.
 """
@@ -35,6 +36,10 @@ class ModelError(SpanferryError):
 
 class BuildError(SpanferryError):
     """A build cannot go on."""
+
+
+class IncompleteError(BuildError):
+    """Some languages of a build failed; the others are whole. The command line ends with code 1, not 2."""
 
 
 class DataError(SpanferryError):

@@ -50,11 +50,18 @@ from spanferry.translation.languages import get_language
 ROWS_A_FILE = 500_000
 
 
+class NothingFinished(BuildError):
+    """No language of a build has all its shards."""
+
+
 def finish_build(plan: BuildPlan, progress: Progress) -> dict[str, Any]:
     """Write the dataset of every language whose shards are all done, and the report and card of all of them.
 
     A language that this run did not work on stays if its shards fit the settings as they are now; if they do not, its
     files are removed, so that a folder never mixes two builds.
+
+    Raises:
+        NothingFinished: there is no such language.
     """
     config, folder = plan.config, plan.folder
     done: dict[str, dict[str, Counts]] = {}
@@ -70,7 +77,7 @@ def finish_build(plan: BuildPlan, progress: Progress) -> dict[str, Any]:
         else:
             missing.append(language.bcp47)
     if not done:
-        raise BuildError(f"output {folder.root}: no language was finished; run the build again")
+        raise NothingFinished(f"output {folder.root}: no language was finished; run the build again")
     _remove_others(folder, done)
     folder.to_predict.unlink(missing_ok=True)
     report = _report(plan, done, missing)

@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spanferry.data.errors import BuildError
+from spanferry.data.errors import BuildError, IncompleteError
 from spanferry.flows.progress import duration
 
 Counts = dict[str, Any]
@@ -93,12 +93,38 @@ class BuildResult:
         report: what `report.json` holds: the counts and settings, the same for the same inputs.
         timings: language -> what this run spent on it.
         seconds: wall time of this run.
+        failed: language -> which of its shards failed in this run, and why.
     """
 
     folder: Path
     report: dict[str, Any]
     timings: dict[str, Timing] = field(default_factory=dict)
     seconds: float = 0.0
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+class LanguagesFailed(IncompleteError):
+    """Shards of some languages failed; ``result`` is what is whole, None where nothing is."""
+
+    def __init__(self, message: str, result: BuildResult | None = None) -> None:
+        self.result = result
+        super().__init__(message)
+
+
+def languages_failed(failed: Mapping[str, str], folder: Path, result: BuildResult | None = None) -> LanguagesFailed:
+    """Return the error that says, in one line a language, what failed, and then what is whole and what to do.
+
+    >>> print(languages_failed({"de": "1 shard failed (train 3): out of memory"}, Path("out/demo")))
+    de: 1 shard failed (train 3): out of memory
+    no language is whole; when this is mended, the same command goes on. `spanferry status out/demo` shows what failed
+    """
+    lines = [f"{language}: {reason}" for language, reason in failed.items()]
+    whole = [] if result is None else list(result.report["languages"])
+    state = f"whole, in {folder}: {', '.join(whole)}" if whole else "no language is whole"
+    lines.append(
+        f"{state}; when this is mended, the same command goes on. `spanferry status {folder}` shows what failed"
+    )
+    return LanguagesFailed("\n".join(lines), result)
 
 
 def print_summary(result: BuildResult) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from spanferry.data.example import Example
 from spanferry.flows.claims import claim
 from spanferry.flows.config import AnyConfig
+from spanferry.flows.failures import forget_failure
 from spanferry.flows.jobs import Direction, Job
 from spanferry.flows.marked import Marks, translate_with_marks
 from spanferry.flows.outcomes import Outcome, count, outcome, unpack
@@ -162,7 +163,9 @@ def write_shard(job: Job, outcomes: Sequence[Outcome]) -> Sidecar:
     check_balance(counts, job.output)
     path = Path(job.output)
     write_records(path, outcomes)
-    return finish(path, job.key, counts)
+    sidecar = finish(path, job.key, counts)
+    forget_failure(path)
+    return sidecar
 
 
 def run_shard(job: Job, config: AnyConfig, *, stats: TranslationStats | None = None) -> Sidecar:
