@@ -10,23 +10,23 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from spanferry.data.errors import ConfigError, did_you_mean
-from spanferry.data.example import Example
 from spanferry.flows.claims import Claim, claim, claims, remove_claims
 from spanferry.flows.config import AnyConfig
 from spanferry.flows.cost import peak_memory
-from spanferry.flows.dataset import finish_build
+from spanferry.flows.dataset import NothingFinished, finish_build
+from spanferry.flows.failures import Undone, by_language, failure_of, note_failure, stops_the_build
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.jobs import BuildPlan, Job, note_plan
-from spanferry.flows.parts import Parts, load_parts, projection_stats
+from spanferry.flows.parts import Parts, asked_since, asked_so_far, load_parts
 from spanferry.flows.predict_work import ask_for_predictions
 from spanferry.flows.progress import Progress, Silent
-from spanferry.flows.report import BuildResult, Timing
+from spanferry.flows.report import BuildResult, Timing, languages_failed
 from spanferry.flows.shards import remove_temporary
 from spanferry.flows.source import stage
 from spanferry.flows.work import Translated, carry_examples, read_shard, translate_examples, write_shard
@@ -37,28 +37,48 @@ from spanferry.translation.remembering import TranslationStats
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+NOTHING_FAILED = "no shard is noted as failed with these settings; without --only-failed, what is missing is done"
 
-def build(config: AnyConfig, *, only: Sequence[str] | None = None, progress: Progress | None = None) -> BuildResult:
+
+def build(
+    config: AnyConfig,
+    *,
+    only: Sequence[str] | None = None,
+    only_failed: bool = False,
+    progress: Progress | None = None,
+) -> BuildResult:
     """Build the dataset, or what is missing of it.
 
     Args:
         config: the settings.
         only: some of the targets; the others stay as they are.
+        only_failed: of these, do only the shards that failed before, see `spanferry.flows.failures`.
         progress: where to report to.
 
     Raises:
-        SpanferryError: a mistake in the settings or the data, a model that cannot be run, or predictions that are made
-            elsewhere and are not there yet.
+        SpanferryError: a mistake in the settings or the data, or predictions that are made elsewhere and are not there
+            yet.
+        LanguagesFailed: shards failed; the dataset of the languages that are whole is written.
         KeyboardInterrupt: passed on at once; the finished shards stay, and the next build goes on from them.
     """
     began = time.monotonic()
     progress = progress or Silent()
     with opened(config, only, progress) as (plan, languages, parts):
-        waiting: list[Example] = []
-        timings = {language.bcp47: _build_language(plan, language, parts, progress, waiting) for language in languages}
-        if waiting:
-            raise ask_for_predictions(config, plan.folder, waiting)
-        return close(plan, timings, began, progress)
+        undone, timings, tried = Undone(), {}, False
+        for language in languages:
+            jobs = [job for split in plan.jobs(language).values() for job in split]
+            chosen, reused = choose_jobs(jobs, only_failed=only_failed)
+            timings[language.bcp47] = Timing(reused=sum(job.rows for job in reused))
+            if chosen:
+                tried = True
+                timings[language.bcp47] = do_shards(
+                    language.bcp47, [*reused, *chosen], chosen, parts, progress=progress, undone=undone
+                )
+        if undone.waiting:
+            raise ask_for_predictions(config, plan.folder, undone.waiting)
+        if only_failed and not tried:
+            progress.note(f"{config.output}: {NOTHING_FAILED}")
+        return whole(close(plan, timings, began, progress, undone))
 
 
 @contextmanager
@@ -81,7 +101,20 @@ def opened(
         yield plan, languages, parts
 
 
-def close(plan: BuildPlan, timings: dict[str, Timing], began: float, progress: Progress) -> BuildResult:
+def choose_jobs(jobs: Iterable[Job], *, only_failed: bool = False) -> tuple[list[Job], list[Job]]:
+    """Return the shards to do, of those that are not done, and the shards that are."""
+    chosen, reused = [], []
+    for job in jobs:
+        if job.done() is not None:
+            reused.append(job)
+        elif not only_failed or failure_of(job) is not None:
+            chosen.append(job)
+    return chosen, reused
+
+
+def close(
+    plan: BuildPlan, timings: dict[str, Timing], began: float, progress: Progress, undone: Undone | None = None
+) -> BuildResult:
     """Write the dataset from the shards, note what the run cost, and return both.
 
     Args:
@@ -89,8 +122,18 @@ def close(plan: BuildPlan, timings: dict[str, Timing], began: float, progress: P
         timings: language -> what this run spent on it.
         began: when this run began, by `time.monotonic`.
         progress: where to report to.
+        undone: what failed in this run.
+
+    Raises:
+        LanguagesFailed: shards failed, and no language is whole.
     """
-    report = finish_build(plan, progress)
+    failed = by_language(undone.failed) if undone else {}
+    try:
+        report = finish_build(plan, progress)
+    except NothingFinished:
+        if failed:
+            raise languages_failed(failed, plan.folder.root) from None
+        raise
     if not report["missing"]:
         remove_temporary(plan.folder.shards)  # of helpers that were killed
         remove_claims(plan.folder.shards)
@@ -102,7 +145,18 @@ def close(plan: BuildPlan, timings: dict[str, Timing], began: float, progress: P
             "languages": {name: asdict(timing) for name, timing in timings.items()},
         }
     )
-    return BuildResult(plan.folder.root, report, timings, seconds)
+    return BuildResult(plan.folder.root, report, timings, seconds, failed)
+
+
+def whole(result: BuildResult) -> BuildResult:
+    """Return a build of which nothing failed.
+
+    Raises:
+        LanguagesFailed: something did; the error has the result.
+    """
+    if result.failed:
+        raise languages_failed(result.failed, result.folder, result)
+    return result
 
 
 def require_languages(config: AnyConfig, languages: Sequence[Language], parts: Parts) -> None:
@@ -134,17 +188,6 @@ def choose_languages(config: AnyConfig, only: Sequence[str] | None) -> list[Lang
     return [target for target in targets if target.flores in wanted]
 
 
-def _build_language(
-    plan: BuildPlan, language: Language, parts: Parts, progress: Progress, waiting: list[Example]
-) -> Timing:
-    """Do the shards of one language that are not done; add to ``waiting`` what must be predicted on elsewhere first."""
-    jobs = [job for split in plan.jobs(language).values() for job in split]
-    open_jobs = [job for job in jobs if job.done() is None]
-    if not open_jobs:
-        return Timing(reused=sum(job.rows for job in jobs))
-    return do_shards(language.bcp47, jobs, open_jobs, parts, progress=progress, waiting=waiting)
-
-
 def do_shards(
     name: str,
     jobs: Sequence[Job],
@@ -152,7 +195,7 @@ def do_shards(
     parts: Parts,
     *,
     progress: Progress,
-    waiting: list[Example],
+    undone: Undone,
     to_the_end: bool = True,
 ) -> Timing:
     """Do the open ones of a language's shards, those left out that another process has claimed, and return the cost.
@@ -163,35 +206,51 @@ def do_shards(
         open_jobs: those that were not done a moment ago.
         parts: what they are worked with.
         progress: where to report to.
-        waiting: is added to: what must be predicted on elsewhere first.
+        undone: is added to: what must be predicted on elsewhere first, and shards that failed; these are noted beside
+            where they would lie, and the others are done.
         to_the_end: wait for what others have claimed, and do what they leave undone.
+
+    Raises:
+        SpanferryError, OSError: what every other shard would meet too, see `stops_the_build`.
     """
     began = time.monotonic()
     total, missing_rows = sum(job.rows for job in jobs), sum(job.rows for job in open_jobs)
     translating, carrying = f"{name}: translating", f"{name}: carrying"
     stats: list[TranslationStats] = []
-    asked_before = replace(projection_stats(parts))
+    asked_before = asked_so_far(parts)
     progress.start(translating, total, total - missing_rows)
     progress.start(carrying, total, total - missing_rows)
     held: list[Claim] = []
     passed_over: list[Job] = []
-    rows = 0
+    rows = failed_rows = 0
 
-    def translate(own: Claim) -> Translated:
+    def translate(own: Claim) -> Translated | Exception:
         held.append(own)
         stats.append(cost := TranslationStats())
-        with _rows_of(own.job, translating, progress) as step:
-            return translate_examples(read_shard(own.job), parts, own.job.direction, progress=step, stats=cost)
-
-    def finish(own: Claim, translated: Translated) -> None:
-        nonlocal rows
         try:
+            with _rows_of(own.job, translating, progress) as step:
+                return translate_examples(read_shard(own.job), parts, own.job.direction, progress=step, stats=cost)
+        except Exception as error:  # whatever it is, it is this shard's, until its turn comes
+            return error
+
+    def finish(own: Claim, translated: Translated | Exception) -> None:
+        nonlocal rows, failed_rows
+        try:
+            if isinstance(translated, Exception):
+                raise translated
             write_shard(own.job, carry_examples(translated, parts, own.job.direction))
         except PredictionsMissing as missing:
-            waiting.extend(missing.examples)
+            undone.waiting.extend(missing.examples)
+        except Exception as error:  # whatever it is, it is said, and the other shards are not held up
+            if stops_the_build(error):
+                raise
+            undone.failed.append(failure := note_failure(own.job, error))
+            failed_rows += own.job.rows
+            progress.note(f"{failure.language}: shard {failure.split} {failure.shard} failed: {failure.reason}")
+        else:
+            rows += own.job.rows
+            progress.advance(carrying, own.job.rows)
         own.release()
-        rows += own.job.rows
-        progress.advance(carrying, own.job.rows)
 
     try:
         for own, translated in working_ahead(claims(open_jobs, passed_over), translate):
@@ -207,14 +266,12 @@ def do_shards(
     return Timing(
         seconds=time.monotonic() - began,
         rows=rows,
-        reused=total - rows,
+        reused=total - rows - failed_rows,
         translated=sum(each.translated for each in stats),
         remembered=sum(each.remembered for each in stats),
         model_seconds=sum(each.model_seconds for each in stats),
         characters=sum(each.characters for each in stats),
-        predicted=0 if parts.predictor is None else rows,
-        projected=(asked := projection_stats(parts)).projected - asked_before.projected,
-        projections_remembered=asked.remembered - asked_before.remembered,
+        **asked_since(parts, asked_before),
     )
 
 

@@ -83,7 +83,7 @@ def table(lines: Sequence[Compared]) -> list[str]:
     notes = ["", "time, characters and calls: of 1,000 examples of the build's own data; those of translate-train are"]
     notes += ["training examples, and training a model on them is not part of it. memory: the peak of the process."]
     if any(line.cost is not None and line.cost.remembered for line in lines):
-        notes += ["* some sentences came from the translation memory, paid for by an earlier run"]
+        notes += ["* some translations or predictions were remembered, paid for by an earlier run"]
     return text + notes
 
 

@@ -25,7 +25,8 @@ class Cost:
         model_seconds: time in the translation model, added up over shards that were translated at the same time.
         characters: length of what the models were given, in characters; what the memory knew was not given.
         model_calls: texts that a model was run on: sentences translated, and texts predicted on.
-        remembered: sentences that came from the translation memory at no cost. Where this is not 0, another run paid.
+        remembered: translations and predictions that came from a memory at no cost. Where this is not 0, another run
+            paid.
         peak_bytes: the most memory that the process held at one time; None where it is not known.
 
     >>> train = Cost(500, 10.0, 8.0, 40_000, 600, 0, 2**30)
@@ -102,7 +103,7 @@ def costs(runs: Iterable[Mapping[str, Any]]) -> dict[str, Cost]:
                     model_seconds=timing.get("model_seconds", 0.0),
                     characters=timing.get("characters", 0),
                     model_calls=timing.get("translated", 0) + timing.get("predicted", 0),
-                    remembered=timing.get("remembered", 0),
+                    remembered=timing.get("remembered", 0) + timing.get("predictions_remembered", 0),
                     peak_bytes=run.get("peak_bytes"),
                 )
                 total[language] = total.get(language, Cost()) + cost

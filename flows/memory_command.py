@@ -16,9 +16,10 @@ import typer
 from spanferry.data.errors import ConfigError
 
 if TYPE_CHECKING:
+    from spanferry.projection.predict_remembered import PredictionMemory, PredictionScope
     from spanferry.projection.remembering import ProjectionMemory
     from spanferry.translation.memory import TranslationMemory
-    from spanferry.translation.memory_upkeep import Choice
+    from spanferry.translation.memory_upkeep import Choice, Scope
 
 memory = typer.Typer(
     name="memory", help="Look at the translation memory, export it, make it smaller.", no_args_is_help=True
@@ -36,7 +37,10 @@ _UNITS = {"d": 86_400, "w": 7 * 86_400, "m": 30 * 86_400, "y": 365 * 86_400}
 
 @memory.command()
 def info(file: MemoryFile = None, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Say what the memory holds: models, languages, how many sentences, since when, how large."""
+    """Say what the memory holds: models, languages, how many sentences, since when, how large.
+
+    Projections and predictions lie in files of their own beside it, and are counted too.
+    """
     from spanferry.translation.memory_upkeep import scopes
 
     with _opened(file) as opened:
@@ -44,6 +48,8 @@ def info(file: MemoryFile = None, as_json: Annotated[bool, typer.Option("--json"
         size = opened.path.stat().st_size
     with _projections(opened.path) as beside_it:
         projections = None if beside_it is None else (str(beside_it.path), len(beside_it))
+    with _predictions(opened.path) as beside_it_too:
+        predictions = None if beside_it_too is None else (str(beside_it_too.path), beside_it_too.scopes())
     if as_json:
         rows = [
             {
@@ -54,14 +60,27 @@ def info(file: MemoryFile = None, as_json: Annotated[bool, typer.Option("--json"
         ]  # fmt: skip
         found_there = None if projections is None else {"file": projections[0], "entries": projections[1]}
         facts = {"file": str(opened.path), "bytes": size, "scopes": rows, "projections": found_there}
+        facts["predictions"] = predictions and {
+            "file": predictions[0],
+            "scopes": [
+                {
+                    "predictor": each.predictor, "language": each.language, "entries": each.entries,
+                    "oldest": _moment(each.oldest), "newest": _moment(each.newest),
+                }
+                for each in predictions[1]
+            ],
+        }  # fmt: skip
         print(json.dumps(facts, indent=2, ensure_ascii=False))
         return
     print(f"{opened.path}: {sum(scope.entries for scope in found):,} sentences, {size / 1e6:,.1f} MB")
     for scope in found:
-        days = f"{_moment(scope.oldest)[:10]} to {_moment(scope.newest)[:10]}"
-        print(f"{scope.entries:>12,}  {scope.source} -> {scope.target}  {days}  {scope.fingerprint}")
+        print(f"{scope.entries:>12,}  {scope.source} -> {scope.target}  {_days(scope)}  {scope.fingerprint}")
     if projections is not None:
         print(f"{projections[0]}: what became of the spans of {projections[1]:,} texts")
+    if predictions is not None:
+        print(f"{predictions[0]}: predictions on {sum(each.entries for each in predictions[1]):,} texts")
+        for each in predictions[1]:
+            print(f"{each.entries:>12,}  {each.language}  {_days(each)}  {each.predictor}")
 
 
 @memory.command()
@@ -107,7 +126,8 @@ def prune(
 ) -> None:
     """Remove sentences from the memory, and make the file smaller. At least one condition must say which.
 
-    Projections know no model and no language; those that are too old go when age is all that is asked for.
+    Projections know no model and no language; those that are too old go when age is all that is asked for. Predictions
+    go by age and by their predictor's fingerprint (--model).
     """
     from spanferry.translation.memory_upkeep import Choice, count
     from spanferry.translation.memory_upkeep import prune as remove
@@ -121,6 +141,9 @@ def prune(
     with _opened(file) as opened:
         if dry_run:
             print(f"would remove {count(opened, choice):,} of {len(opened):,} sentences")
+        if choice == Choice(model=choice.model, before=choice.before):
+            _prune_predictions(opened.path, choice, dry_run=dry_run)
+        if dry_run:
             return
         before = opened.path.stat().st_size
         removed = remove(opened, choice)
@@ -152,6 +175,28 @@ def _projections(memory_file: Path) -> Iterator[ProjectionMemory | None]:
         yield opened
 
 
+@contextmanager
+def _predictions(memory_file: Path) -> Iterator[PredictionMemory | None]:
+    """Open the memory of predictions beside that of translations, if it is there."""
+    from spanferry.projection.predict_remembered import PredictionMemory
+    from spanferry.projection.remembering import beside
+
+    if not (path := beside(memory_file, "predictions")).is_file():
+        yield None
+        return
+    with PredictionMemory(path) as opened:
+        yield opened
+
+
+def _prune_predictions(memory_file: Path, choice: Choice, *, dry_run: bool) -> None:
+    with _predictions(memory_file) as opened:
+        if opened is not None and dry_run:
+            wanted = opened.count(predictor=choice.model, before=choice.before)
+            print(f"would remove {wanted:,} of {len(opened):,} predictions")
+        elif opened is not None:
+            print(f"removed {opened.prune(predictor=choice.model, before=choice.before):,} predictions")
+
+
 def _prune_projections(memory_file: Path, before: int) -> None:
     with _projections(memory_file) as opened:
         if opened is not None:
@@ -179,6 +224,10 @@ def _seconds(age: str) -> int:
     if found is None:
         raise ConfigError(f"--older-than {age}: expected a number of days, weeks, months or years: 90d, 12w, 6m, 2y")
     return int(found[1]) * _UNITS[found[2]]
+
+
+def _days(scope: Scope | PredictionScope) -> str:
+    return f"{_moment(scope.oldest)[:10]} to {_moment(scope.newest)[:10]}"
 
 
 def _moment(seconds: int) -> str:

@@ -18,6 +18,8 @@ from spanferry.projection.calibrated import CalibratedProjector
 from spanferry.projection.carry import OnLost
 from spanferry.projection.filters import Filter, load_filters
 from spanferry.projection.markers import MarkersProjector
+from spanferry.projection.predict_file import FilePredictor
+from spanferry.projection.predict_remembered import PredictionMemory, PredictionStats, RememberingPredictor
 from spanferry.projection.prediction import Predictor, load_predictor, predictor_settings
 from spanferry.projection.remembering import ProjectionMemory, ProjectionStats, RememberingProjector, beside
 from spanferry.translation.base import Translator
@@ -122,7 +124,7 @@ def _load(config: AnyConfig) -> Parts:
         filter_settings=config.filters,
         on_lost=config.projection.on_lost if isinstance(config, BuildConfig) else "keep",
         memory=None if memory_file is None else TranslationMemory(memory_file),
-        predictor=None if isinstance(config, BuildConfig) else _predictor(config, task),
+        predictor=None if isinstance(config, BuildConfig) else _predictor(config, task, memory_file),
         predictor_labels={} if isinstance(config, BuildConfig) else config.predictor.labels,
         fields=config.translation.fields,
         back=config.direction == "back-translate",
@@ -159,14 +161,19 @@ def _translator(config: AnyConfig) -> Translator:
     return load_translator(chosen.model, **{**decoding, **run, **_placement(config), **chosen.settings})
 
 
-def _predictor(config: TranslateTestConfig, task: Task) -> Predictor:
+def _predictor(config: TranslateTestConfig, task: Task, memory_file: Path | None) -> Predictor:
+    """Return the model of the pivot language, which remembers; what is in a file already is not remembered again."""
     settings = dict(config.predictor.settings)
     if "device" in predictor_settings(config.predictor.name):
         settings.setdefault("device", config.run.device)
     try:
-        return load_predictor(config.predictor.name, task=task, **settings)
+        predictor = load_predictor(config.predictor.name, task=task, **settings)
     except ModelError as error:
         raise ModelError(f"predictor: {error}") from error
+    if isinstance(predictor, FilePredictor):
+        return predictor
+    memory = None if memory_file is None else PredictionMemory(beside(memory_file, "predictions"))
+    return RememberingPredictor(predictor, task.name, memory)
 
 
 def _projector(config: AnyConfig, translator: Translator) -> Projector:
@@ -228,9 +235,24 @@ def _remembering(projector: Projector, memory_file: Path | None) -> Projector:
     return RememberingProjector(projector, None if memory_file is None else ProjectionMemory(beside(memory_file)))
 
 
-def projection_stats(parts: Parts) -> ProjectionStats:
-    """Return what was asked of the projection method so far, and what was remembered; zeros where nobody counts."""
-    return parts.projector.stats if isinstance(parts.projector, RememberingProjector) else ProjectionStats()
+def asked_so_far(parts: Parts) -> dict[str, int]:
+    """Return what the projection method and the predictor were asked since they were made, and what was remembered.
+
+    Zeros where nobody counts: projections by marks, predictions from a file. Named as in `Timing`.
+    """
+    carrying = parts.projector.stats if isinstance(parts.projector, RememberingProjector) else ProjectionStats()
+    said = parts.predictor.stats if isinstance(parts.predictor, RememberingPredictor) else PredictionStats()
+    return {
+        "predicted": said.predicted,
+        "predictions_remembered": said.remembered,
+        "projected": carrying.projected,
+        "projections_remembered": carrying.remembered,
+    }
+
+
+def asked_since(parts: Parts, before: Mapping[str, int]) -> dict[str, int]:
+    """Return what was asked after `asked_so_far` had returned ``before``."""
+    return {name: number - before[name] for name, number in asked_so_far(parts).items()}
 
 
 def markers_of(projector: Projector) -> MarkersProjector | None:

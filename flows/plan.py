@@ -18,10 +18,12 @@ from spanferry.flows.config import AnyConfig
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.jobs import BuildPlan, Direction, Job
 from spanferry.flows.parts import Parts, load_parts
+from spanferry.flows.predict_work import in_pivot
 from spanferry.flows.progress import Progress, Silent, duration
 from spanferry.flows.source import stage
 from spanferry.flows.work import Translated, carry_examples, read_shard, translate_examples
 from spanferry.projection.base import Projection, Reason, TranslatedText
+from spanferry.projection.predict_remembered import RememberingPredictor
 from spanferry.projection.prediction import PredictionsMissing
 from spanferry.projection.remembering import RememberingProjector
 from spanferry.translation.base import Hypothesis, Translator
@@ -47,6 +49,9 @@ class LanguagePlan:
         characters: their length.
         spans_texts: texts with spans in the rows that are not reused; 0 in translate-test, where nobody knows yet.
         projections_remembered: those of them whose projection is remembered.
+        texts: different texts to predict on in the rows that are not reused; 0 in translate-train, and where
+            predictions come from a file.
+        predictions_remembered: those of them whose prediction is remembered.
         seconds: expected time; None if there is nothing to measure, or predictions made elsewhere are not there yet.
     """
 
@@ -59,6 +64,8 @@ class LanguagePlan:
     characters: int
     spans_texts: int
     projections_remembered: int
+    texts: int
+    predictions_remembered: int
     seconds: float | None
 
 
@@ -98,12 +105,16 @@ def _language(plan: BuildPlan, language: Language, parts: Parts, progress: Progr
     stage_name = f"{language.bcp47}: counting"
     progress.start(stage_name, sum(job.rows for job in open_jobs))
     texts = remembered = 0
+    predictions: dict[bytes, bool] = {}
     for job in open_jobs:
         translated = translate_examples(read_shard(job), counting, job.direction, stats=stats)
         asked, known = _projections(translated, parts, job.direction)
         texts, remembered = texts + asked, remembered + known
+        predictions |= _predictions(translated, parts, job.direction)
         progress.advance(stage_name, job.rows)
     progress.finish(stage_name)
+    predicted = sum(predictions.values())
+    new = 1.0 - (remembered + predicted) / max(1, texts + len(predictions))
     return LanguagePlan(
         language=language.bcp47,
         rows=sum(job.rows for job in jobs),
@@ -114,7 +125,9 @@ def _language(plan: BuildPlan, language: Language, parts: Parts, progress: Progr
         characters=stats.characters,
         spans_texts=texts,
         projections_remembered=remembered,
-        seconds=_estimate(open_jobs[0], parts, stats.characters) if open_jobs else 0.0,
+        texts=len(predictions),
+        predictions_remembered=predicted,
+        seconds=_estimate(open_jobs, parts, stats.characters, new) if open_jobs else 0.0,
     )
 
 
@@ -130,27 +143,57 @@ def _projections(translated: Translated, parts: Parts, direction: Direction) -> 
     return looking_up.asked, looking_up.known
 
 
-def _estimate(job: Job, parts: Parts, characters: int) -> float | None:
-    """Do a few rows for real, and more where a few were too quick to tell; scale by the characters to translate."""
-    projector = parts.projector.projector if isinstance(parts.projector, RememberingProjector) else parts.projector
-    forgetful, examples = replace(parts, memory=None, projector=projector), read_shard(job)
+def _predictions(translated: Translated, parts: Parts, direction: Direction) -> dict[bytes, bool]:
+    """Return the different texts to predict on, and whether their prediction is remembered; none for a file of them.
 
-    def measure(rows: int) -> tuple[float, TranslationStats]:
+    A text whose translation is not known yet stands here untranslated, so that there may be fewer different ones.
+    """
+    if not isinstance(parts.predictor, RememberingPredictor):
+        return {}
+    return parts.predictor.known(in_pivot(translated), language=direction.target)
+
+
+def _estimate(jobs: Sequence[Job], parts: Parts, characters: int, new: float) -> float | None:
+    """Do a few rows for real, and more where a few were too quick to tell, and scale.
+
+    Args:
+        jobs: the shards to do.
+        parts: what they are worked with.
+        characters: to translate; the time of translating goes by them.
+        new: part of the texts to be predicted on or projected, 0..1; the rest of the time goes by it and by the rows.
+    """
+    forgetful, examples = _forgetful(parts), read_shard(jobs[0])
+
+    def measure(rows: int) -> tuple[float, float, TranslationStats]:
         stats = TranslationStats()
         began = time.monotonic()
-        translated = translate_examples(examples[:rows], forgetful, job.direction, stats=stats)
-        carry_examples(translated, forgetful, job.direction)
-        return time.monotonic() - began, stats
+        translated = translate_examples(examples[:rows], forgetful, jobs[0].direction, stats=stats)
+        between = time.monotonic()
+        carry_examples(translated, forgetful, jobs[0].direction)
+        return between - began, time.monotonic() - between, stats
 
     try:
         measure(1)  # what is loaded on first use is not to be counted
         for rows in _SAMPLE_ROWS:
-            seconds, stats = measure(rows)
-            if seconds > _SAMPLE_SECONDS:
+            translating, carrying, stats = measure(rows)
+            if translating + carrying > _SAMPLE_SECONDS:
                 break
     except PredictionsMissing:  # the build would stop there and ask for them
         return None
-    return seconds * characters / stats.characters if stats.characters else None
+    if not stats.characters:
+        return None
+    all_rows = sum(job.rows for job in jobs)
+    return translating * characters / stats.characters + new * carrying * all_rows / min(rows, len(examples))
+
+
+def _forgetful(parts: Parts) -> Parts:
+    """Return the parts without any memory."""
+    projector, predictor = parts.projector, parts.predictor
+    if isinstance(projector, RememberingProjector):
+        projector = projector.projector
+    if isinstance(predictor, RememberingPredictor):
+        predictor = predictor.predictor
+    return replace(parts, memory=None, projector=projector, predictor=predictor)
 
 
 class _Counting:
@@ -213,19 +256,23 @@ def print_rehearsal(rehearsal: Rehearsal, *, as_json: bool = False) -> None:
     console = Console(highlight=False)
     console.print("source: " + ", ".join(f"{split} {rows:,} rows" for split, rows in rehearsal.splits.items()))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    headers = ("language", "rows", "reused", "sentences", "known", "new", "characters", "texts", "carried", "time")
-    for header in headers:
+    predicting = any(each.texts for each in rehearsal.languages)
+    headers = ("language", "rows", "reused", "sentences", "known", "new", "characters", "texts")
+    for header in (*headers, "recall" if predicting else "carried", "time"):
         table.add_column(header, justify="left" if header == "language" else "right", no_wrap=True)
     for each in rehearsal.languages:
         numbers = (
-            each.rows, each.reused, each.sentences, each.remembered, each.translate, each.characters, each.spans_texts,
-            each.projections_remembered,
+            each.rows, each.reused, each.sentences, each.remembered, each.translate, each.characters,
+            each.texts + each.spans_texts, each.predictions_remembered + each.projections_remembered,
         )  # fmt: skip
         expected = "?" if each.seconds is None else duration(each.seconds)
         table.add_row(each.language, *(f"{number:,}" for number in numbers), expected)
     console.print(table)
     console.print("sentences: different ones that need a model; known: in the translation memory; new: for the model")
-    console.print("texts: those with spans in rows that are not reused; carried: those whose projection is remembered")
+    if predicting:
+        console.print("texts: different ones to predict on; recall: predictions that are remembered")
+    else:
+        console.print("texts: those with spans, of rows not reused; carried: those whose projection is remembered")
     known = [each.seconds for each in rehearsal.languages if each.seconds is not None]
     if len(known) == len(rehearsal.languages):
         console.print(f"expected time: {duration(sum(known))} on this machine, by a sample that was done for real")

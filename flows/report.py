@@ -60,6 +60,7 @@ class Timing:
         model_seconds: time in the translation model, added up over shards that were translated at the same time.
         characters: length of what the models were given.
         predicted: texts that a predictor was run on (translate-test).
+        predictions_remembered: texts whose prediction was remembered.
         projected: texts with spans that the projection method was asked about, where they are counted.
         projections_remembered: texts with spans whose projection was remembered.
 
@@ -76,6 +77,7 @@ class Timing:
     model_seconds: float = 0.0
     characters: int = 0
     predicted: int = 0
+    predictions_remembered: int = 0
     projected: int = 0
     projections_remembered: int = 0
 

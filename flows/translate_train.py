@@ -14,7 +14,7 @@ import os
 import platform
 import time
 from collections import deque
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,14 +30,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from spanferry.data.errors import BuildError, ConfigError, DataError, SpanferryError
-from spanferry.data.example import Example
+from spanferry.data.errors import BuildError, SpanferryError
 from spanferry.flows.artifacts import ProgressBar, show_result
-from spanferry.flows.build import close, opened
+from spanferry.flows.build import NOTHING_FAILED, choose_jobs, close, opened, whole
 from spanferry.flows.config import AnyConfig, BuildConfig
+from spanferry.flows.failures import Undone, note_failure, stops_the_build
 from spanferry.flows.helping import help_build
 from spanferry.flows.jobs import BuildPlan, Job
-from spanferry.flows.parts import load_parts, projection_stats
+from spanferry.flows.parts import asked_since, asked_so_far, load_parts
 from spanferry.flows.predict_config import TranslateTestConfig
 from spanferry.flows.predict_work import ask_for_predictions
 from spanferry.flows.progress import Silent
@@ -75,7 +75,7 @@ def shard(language: str, number: int, job: dict[str, Any], config: BuildConfig |
         config: the settings of the build.
     """
     parts = load_parts(config)
-    began, stats, asked_before = time.monotonic(), TranslationStats(), replace(projection_stats(parts))
+    began, stats, asked_before = time.monotonic(), TranslationStats(), asked_so_far(parts)
     sidecar = run_shard(Job(**job), config, stats=stats)
     rows = sidecar.counts["rows"]
     cost = Timing(
@@ -85,22 +85,21 @@ def shard(language: str, number: int, job: dict[str, Any], config: BuildConfig |
         remembered=stats.remembered,
         model_seconds=stats.model_seconds,
         characters=stats.characters,
-        predicted=0 if parts.predictor is None else rows,
-        projected=(asked := projection_stats(parts)).projected - asked_before.projected,
-        projections_remembered=asked.remembered - asked_before.remembered,
+        **asked_since(parts, asked_before),
     )
     return {"counts": dict(sidecar.counts), "cost": asdict(cost)}
 
 
 @flow(name="translate-train", task_runner=ThreadPoolTaskRunner(max_workers=1))  # type: ignore[arg-type]
-def translate_train(config: BuildConfig, only: list[str] | None = None) -> dict[str, Any]:
+def translate_train(config: BuildConfig, only: list[str] | None = None, only_failed: bool = False) -> dict[str, Any]:
     """Build a dataset, or what is missing of it; return its report and what each language cost.
 
     Args:
         config: the settings of the build, the same as in a configuration file.
         only: some of the targets; the others stay as they are.
+        only_failed: of these, do only the shards that failed before.
     """
-    return run_shards(config, only)
+    return run_shards(config, only, only_failed)
 
 
 @flow(name="help-build")
@@ -117,51 +116,44 @@ def help_with_build(config: BuildConfig | TranslateTestConfig, only: list[str] |
     return {name: timing.rows for name, timing in help_build(config, only=only).items()}
 
 
-def run_shards(config: AnyConfig, only: list[str] | None) -> dict[str, Any]:
+def run_shards(config: AnyConfig, only: list[str] | None, only_failed: bool = False) -> dict[str, Any]:
     """Do what is missing of a build within a flow; return its report and what each language cost.
 
     Raises:
-        BuildError: some languages failed; the others are whole, and their dataset is written.
+        LanguagesFailed: some languages failed; the others are whole, and their dataset is written.
     """
     began = time.monotonic()
     log = get_run_logger()
     with opened(config, only, Silent()) as (plan, languages, _):
-        timings, failed = {}, {}
-        waiting: list[Example] = []
+        timings, undone = {}, Undone()
         for language in languages:
             name = language.bcp47
-            timings[name], problem = _run_language(plan, language, waiting)
+            timings[name] = _run_language(plan, language, undone, only_failed)
             log.info("%s: %d rows done, %d done before", name, timings[name].rows, timings[name].reused)
-            if problem is not None:
-                failed[name] = problem
-                log.error("%s: %s", name, problem)
-        if waiting:
-            raise ask_for_predictions(config, plan.folder, waiting)
-        if failed and len(failed) == len(config.datasets):
-            raise BuildError("no language was finished: " + "; ".join(f"{k}: {v}" for k, v in failed.items()))
-        result = close(plan, timings, began, Silent())
-    show_result(result, failed)
-    if failed:
-        whole = ", ".join(result.report["languages"])
-        problems = "; ".join(f"{name}: {problem}" for name, problem in failed.items())
-        raise BuildError(f"{problems}. {whole} are whole, in {config.output}; run the build again for the rest")
+        if undone.waiting:
+            raise ask_for_predictions(config, plan.folder, undone.waiting)
+        if only_failed and not undone.failed and not any(timing.rows for timing in timings.values()):
+            log.info("%s: %s", config.output, NOTHING_FAILED)
+        result = close(plan, timings, began, Silent(), undone)
+    show_result(result, result.failed)
+    whole(result)
     return {"report": result.report, "timings": {name: asdict(timing) for name, timing in timings.items()}}
 
 
-def _run_language(plan: BuildPlan, language: Language, waiting: list[Example]) -> tuple[Timing, str | None]:
-    """Do the open shards of a language; return what they cost, and what went wrong, or None.
+def _run_language(plan: BuildPlan, language: Language, undone: Undone, only_failed: bool) -> Timing:
+    """Do the open shards of a language; return what they cost.
 
-    What must be predicted on elsewhere first is added to ``waiting``.
+    What must be predicted on elsewhere first, and what fails, is added to ``undone``.
     """
     name = language.bcp47
     jobs = [job for split in plan.jobs(language).values() for job in split]
-    open_jobs = [job for job in jobs if job.done() is None]
-    reused = sum(job.rows for job in jobs) - sum(job.rows for job in open_jobs)
+    open_jobs, done_before = choose_jobs(jobs, only_failed=only_failed)
+    reused = sum(job.rows for job in done_before)
     if not open_jobs:
-        return Timing(reused=reused), None
+        return Timing(reused=reused)
     placed = shard.with_options(tags=[*_TAGS, *gpu_tag(plan.config)])
     bar = ProgressBar(name, sum(job.rows for job in jobs), reused)
-    spent, problems = Timing(reused=reused), []
+    spent = Timing(reused=reused)
     # Two at a time: one runs, one is ready. A build of many thousand shards does not hold as many promises.
     numbered = enumerate(open_jobs)
     under_way: deque[tuple[Job, PrefectFuture[Any]]] = deque()
@@ -175,18 +167,18 @@ def _run_language(plan: BuildPlan, language: Language, waiting: list[Example]) -
         job, promise = under_way.popleft()
         try:
             done = promise.result()
-        except (ConfigError, DataError):
-            raise  # the user's to mend, and the same for every language
         except PredictionsMissing as missing:
-            waiting += missing.examples
-        except Exception as error:  # whatever it is, it is said, and the other languages are not held up
-            problems.append(str(error) or type(error).__name__)
+            undone.waiting += missing.examples
+        except Exception as error:  # whatever it is, it is said, and the other shards are not held up
+            if stops_the_build(error):
+                raise
+            undone.failed.append(failure := note_failure(job, error))
+            get_run_logger().error("%s: shard %s %d: %s", name, failure.split, failure.shard, failure.reason)
             bar.advance(job.rows, failed=True)
         else:
             spent += Timing(**done["cost"])
             bar.advance(job.rows)
-    problem = f"{len(problems)} of {len(jobs)} shards failed: {problems[0]}" if problems else None
-    return spent, problem
+    return spent
 
 
 def gpu_tag(config: AnyConfig) -> list[str]:
@@ -205,7 +197,7 @@ def gpu_tag(config: AnyConfig) -> list[str]:
     return [f"gpu-{platform.node()}-{index or 0}"]
 
 
-def run_as_flow(config: AnyConfig, only: list[str] | None = None) -> BuildResult:
+def run_as_flow(config: AnyConfig, only: list[str] | None = None, only_failed: bool = False) -> BuildResult:
     """Run the flow of the build's direction here and now, and return what a plain build returns.
 
     Raises:
@@ -215,11 +207,11 @@ def run_as_flow(config: AnyConfig, only: list[str] | None = None) -> BuildResult
     began = time.monotonic()
     try:
         if isinstance(config, BuildConfig):
-            returned = translate_train(config, only)
+            returned = translate_train(config, only, only_failed)
         else:
             from spanferry.flows.translate_test import translate_test
 
-            returned = translate_test(config, only)
+            returned = translate_test(config, only, only_failed)
     except RuntimeError as error:
         if "API" not in str(error):
             raise

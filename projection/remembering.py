@@ -20,34 +20,18 @@ from typing import Any
 
 from spanferry.alignment.base import CORPUS_WISE
 from spanferry.alignment.tokens import tokenizer_name
+from spanferry.data.answer_memory import ENTRIES, AnswerMemory, split_key
 from spanferry.data.example import Span
-from spanferry.data.shared_file import SharedFile, transaction
 from spanferry.projection.base import Projection, Projector, Reason, TranslatedText, Vote
 
-_TABLES = """
-CREATE TABLE entries (
-    id INTEGER PRIMARY KEY,
-    hash INTEGER NOT NULL,
-    rest BLOB NOT NULL,
-    created INTEGER NOT NULL,
-    answer TEXT NOT NULL
-);
-CREATE UNIQUE INDEX entries_by_hash ON entries (hash);
-"""
-_FIND = "SELECT hash, rest, answer FROM entries WHERE hash IN (SELECT value FROM json_each(?))"
 _KEEP = """
 INSERT INTO entries (hash, rest, created, answer) VALUES (?, ?, ?, ?)
 ON CONFLICT (hash) DO UPDATE SET rest = excluded.rest, created = excluded.created, answer = excluded.answer
 """
-_BATCH = 10_000
-_REMOVED_AT_ONCE = 20_000
 
 
-class ProjectionMemory(SharedFile):
+class ProjectionMemory(AnswerMemory):
     """A file of remembered projections: key of a text -> what became of its spans, as JSON.
-
-    Laid out as the translation memory is, see `spanferry.translation.memory`: rows are appended, and found by an index
-    of 64-bit hashes. The other 64 bits of a key stand in the row.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder, ProjectionMemory(f"{folder}/memory.sqlite") as memory:
@@ -57,20 +41,7 @@ class ProjectionMemory(SharedFile):
     """
 
     what, again = "memory of projections", "projected"
-    application_id, version, tables = 0x73707031, 1, _TABLES  # "spp1"
-
-    def get(self, keys: Sequence[bytes]) -> dict[bytes, str]:
-        """Return what is remembered under ``keys``, each of 16 bytes; those not known are not in the answer."""
-        found: dict[bytes, str] = {}
-        with self.connection() as connection:
-            hashes = sorted((_hash(key), key) for key in set(keys))
-            for at in range(0, len(hashes), _BATCH):
-                wanted = dict(hashes[at : at + _BATCH])
-                for number, rest, answer in connection.execute(_FIND, (f"[{','.join(map(str, wanted))}]",)):
-                    if wanted[number][8:] == rest:
-                        found[wanted[number]] = answer
-            return found
-        return {}  # the file was damaged, and is empty now
+    application_id, version, tables = 0x73707031, 1, ENTRIES.format(more="")  # "spp1"
 
     def put(self, answers: Mapping[bytes, str]) -> None:
         """Remember answers by their keys, all or none; the last writer wins.
@@ -79,37 +50,20 @@ class ProjectionMemory(SharedFile):
             BuildError: the disk is full, or another process has held the file for two minutes.
         """
         now = int(time.time())
-        rows = sorted((_hash(key), key[8:], now, answer) for key, answer in answers.items())
-        for _ in range(2 if rows else 0):  # a second time when the file was damaged, into the empty one
-            with self.connection() as connection, transaction(connection):
-                connection.executemany(_KEEP, rows)
-                return
-
-    def __len__(self) -> int:
-        """Number of entries."""
-        with self.connection() as connection:
-            return int(connection.execute("SELECT count(*) FROM entries").fetchone()[0])
-        return 0
+        self._keep(_KEEP, sorted((*split_key(key), now, answer) for key, answer in answers.items()))
 
     def prune(self, before: int) -> int:
         """Remove what was written before a moment, give its room back to the disk, return how many entries it was."""
-        removed = 0
-        chosen = f"SELECT id FROM entries WHERE created < ? LIMIT {_REMOVED_AT_ONCE}"
-        with self.connection() as connection:
-            while gone := connection.execute(f"DELETE FROM entries WHERE id IN ({chosen})", (before,)).rowcount:
-                removed += gone
-            connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return removed
+        return self._remove("SELECT id FROM entries WHERE created < ?", (before,))
 
 
-def beside(memory: Path) -> Path:
-    """Return where the projections are remembered, given the file of the translations.
+def beside(memory: Path, what: str = "projections") -> Path:
+    """Return where something else is remembered, given the file of the translations.
 
     >>> beside(Path("cache/memory.sqlite")).as_posix()
     'cache/memory.projections.sqlite'
     """
-    return memory.with_name(f"{memory.stem}.projections{memory.suffix}")
+    return memory.with_name(f"{memory.stem}.{what}{memory.suffix}")
 
 
 @dataclass(slots=True)
@@ -191,10 +145,6 @@ class RememberingProjector:
             digest.update(json.dumps([text.source, text.target, spans, segments, tokens, text.placed]).encode())
             keys.append(digest.digest() if text.spans else None)
         return keys
-
-
-def _hash(key: bytes) -> int:
-    return int.from_bytes(key[:8], signed=True)
 
 
 def _dump(projections: Sequence[Projection]) -> str:
