@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from spanferry.data.errors import BuildError, ConfigError, SpanferryError
+from spanferry.data.errors import BuildError, ConfigError, IncompleteError, SpanferryError
 from spanferry.flows.compare_command import compare_command
 from spanferry.flows.diff_command import diff_command
 from spanferry.flows.ensemble_command import ensemble_command
@@ -47,7 +47,11 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summ
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one line a mistake on standard error and exit code 2."""
+    """Run the command line.
+
+    A user's mistake is one line a mistake on standard error and exit code 2; a build of which a part failed has a line
+    a language, and exit code 1.
+    """
     try:
         app(prog_name="spanferry")
     except SpanferryError as error:
@@ -62,7 +66,7 @@ def main() -> None:
 def _fail(error: SpanferryError) -> NoReturn:
     for line in str(error).splitlines():
         print(f"spanferry: {line}", file=sys.stderr)
-    raise SystemExit(2)
+    raise SystemExit(1 if isinstance(error, IncompleteError) else 2)
 
 
 @app.command()
@@ -74,15 +78,22 @@ def build(  # noqa: PLR0917  (options of a command line)
     on_error: OnError = None,
     prefect: Annotated[bool, typer.Option("--prefect", help="Run as a Prefect flow, one task a shard.")] = False,
     join: Annotated[bool, typer.Option("--join", help="Help a build that runs elsewhere, on shared storage.")] = False,
+    only_failed: Annotated[
+        bool, typer.Option("--only-failed", help="Do only the shards that failed before; see `spanferry status`.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Translate a labelled dataset and carry its labels: one folder, ready for `datasets.load_dataset`.
 
-    Stopped at any moment, the same command goes on where it stood.
+    Stopped at any moment, the same command goes on where it stood. A language that fails leaves the others whole; its
+    shards that failed are noted, and tried again by the next run.
     """
     from spanferry.flows.config import load_config
     from spanferry.flows.progress import console_progress
-    from spanferry.flows.report import print_summary
+    from spanferry.flows.report import LanguagesFailed, print_summary
+
+    if join and only_failed:
+        raise ConfigError("--join does what nobody works on, failed before or not; leave out --only-failed")
 
     settings = load_config(config, _overrides(set_, limit=limit, on_error=on_error))
     only = _languages(languages)
@@ -93,16 +104,24 @@ def build(  # noqa: PLR0917  (options of a command line)
             for language, timing in help_build(settings, only=only, progress=progress).items():
                 progress.note(f"{language}: {timing.rows:,} rows done here")
             return
-        if prefect:
-            from spanferry.flows.translate_train import run_as_flow
+        problem = None
+        try:
+            if prefect:
+                from spanferry.flows.translate_train import run_as_flow
 
-            result = run_as_flow(settings, only)
-        else:
-            from spanferry.flows.build import build as run
+                result = run_as_flow(settings, only, only_failed)
+            else:
+                from spanferry.flows.build import build as run
 
-            result = run(settings, only=only, progress=progress)
+                result = run(settings, only=only, only_failed=only_failed, progress=progress)
+        except LanguagesFailed as error:
+            if error.result is None:
+                raise
+            result, problem = error.result, error
     if not quiet:
         print_summary(result)
+    if problem is not None:
+        raise problem
 
 
 @app.command()

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spanferry.data.errors import BuildError
-from spanferry.data.example import Example
 from spanferry.flows.build import choose_languages, do_shards, require_languages
 from spanferry.flows.config import AnyConfig
+from spanferry.flows.failures import Undone, by_language
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.jobs import BuildPlan, Job, noted_jobs
 from spanferry.flows.parts import load_parts
 from spanferry.flows.progress import Progress, Silent
-from spanferry.flows.report import Timing
+from spanferry.flows.report import LanguagesFailed, Timing
 from spanferry.flows.shards import finished
 
 
@@ -36,6 +36,7 @@ def help_build(
 
     Raises:
         BuildError: no build was begun there; or the settings or models here would compute something else.
+        LanguagesFailed: shards failed here; the build itself tries them once more.
     """
     folder = BuildFolder(Path(config.output))
     folder.check()
@@ -44,7 +45,7 @@ def help_build(
     parts = load_parts(config)
     require_languages(config, languages, parts)
     plan = BuildPlan(config, folder, {}, parts.fingerprint())
-    waiting: list[Example] = []
+    undone = Undone()
     timings = {}
     for language in languages:
         jobs = noted.get(language.bcp47, [])
@@ -53,8 +54,11 @@ def help_build(
         if open_jobs:
             timings[language.bcp47] = do_shards(
                 language.bcp47, jobs, open_jobs, parts,
-                progress=progress or Silent(), waiting=waiting, to_the_end=False,
+                progress=progress or Silent(), undone=undone, to_the_end=False,
             )  # fmt: skip
+    if undone.failed:
+        lines = [f"{language}: {reason}" for language, reason in by_language(undone.failed).items()]
+        raise LanguagesFailed("\n".join([*lines, "they failed here; the build that this one helps tries them again"]))
     return timings
 
 

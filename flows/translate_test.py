@@ -11,11 +11,14 @@ from prefect.task_runners import ThreadPoolTaskRunner  # isort: skip
 
 
 @flow(name="translate-test", task_runner=ThreadPoolTaskRunner(max_workers=1))  # type: ignore[arg-type]
-def translate_test(config: TranslateTestConfig, only: list[str] | None = None) -> dict[str, Any]:
+def translate_test(
+    config: TranslateTestConfig, only: list[str] | None = None, only_failed: bool = False
+) -> dict[str, Any]:
     """Predict on test data by way of a translation, or do what is missing of that; return the report and the costs.
 
     Args:
         config: the settings of the build, the same as in a configuration file.
         only: some of the languages; the others stay as they are.
+        only_failed: of these, do only the shards that failed before.
     """
-    return run_shards(config, only)
+    return run_shards(config, only, only_failed)
