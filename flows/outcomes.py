@@ -5,7 +5,7 @@ all counts are made from outcomes and from nothing else, so that they cannot dis
 
     {"id": "7", "source": {"text": "Zoë lives in Köln."}, "reasons": [],
      "target": {...an example, see `pack`...},
-     "translations": {"text": {"text": "Zoë lebt in Köln.", "score": -0.31}},
+     "translations": {"text": {"text": "Zoë lebt in Köln.", "score": -0.31}},  # and "segments", see `pack_segments`
      "projections": [{"field": "text", "label": "LOC", "source_start": 13, "source_end": 17, "start": 12, "end": 16,
                       "score": 0.97, "confidence": null, "method": "alignment", "reason": null, "detail": "",
                       "votes": []}, ...],
@@ -25,9 +25,10 @@ from typing import Any
 from spanferry.data.errors import DataError
 from spanferry.data.example import Example, Span
 from spanferry.flows.report import Counts
+from spanferry.flows.shards import cut
 from spanferry.projection.base import Vote
 from spanferry.projection.carry import Carried
-from spanferry.translation.base import Translation
+from spanferry.translation.base import Segment, Translation
 
 Outcome = dict[str, Any]
 
@@ -123,7 +124,8 @@ def outcome(
         "reasons": list(carried.reasons),
         "target": None if carried.target is None else pack(carried.target),
         "translations": {
-            field: {"text": each.text, "score": rounded(each.score)} for field, each in translations.items()
+            field: {"text": each.text, "score": rounded(each.score), **pack_segments(each)}
+            for field, each in translations.items()
         },
         "projections": [
             {
@@ -146,6 +148,43 @@ def outcome(
         "flags": list(carried.flags),
         **({} if marks is None else {"marks": dict(marks)}),
     }
+
+
+def pack_segments(translation: Translation) -> dict[str, list[int]]:
+    """Return where the sentences of a translation stand on both sides, for whoever aligns them again.
+
+    Four numbers a segment, each counted from the last one's end: source start and end, target start and end. Nothing at
+    all where the text is one sentence from end to end, as most are: that costs a build no room.
+
+    >>> pack_segments(Translation("Yes. No!", "Ja. Nein!", (Segment(0, 4, 0, 3), Segment(5, 8, 4, 9))))
+    {'segments': [0, 4, 0, 3, 1, 3, 1, 5]}
+    >>> pack_segments(Translation("Yes.", "Ja.", (Segment(0, 4, 0, 3),)))
+    {}
+    """
+    if translation.segments in ((), (Segment(0, len(translation.source), 0, len(translation.text)),)):
+        return {}
+    packed: list[int] = []
+    here = there = 0
+    for each in translation.segments:
+        packed += each.source_start - here, each.source_end - each.source_start
+        packed += each.target_start - there, each.target_end - each.target_start
+        here, there = each.source_end, each.target_end
+    return {"segments": packed}
+
+
+def unpack_segments(translation: Mapping[str, Any]) -> tuple[Segment, ...]:
+    """Return the segments that `pack_segments` packed into a field's translation; none where it packed none.
+
+    >>> unpack_segments({"text": "Ja. Nein!", "segments": [0, 4, 0, 3, 1, 3, 1, 5]})[1]
+    Segment(source_start=5, source_end=8, target_start=4, target_end=9)
+    """
+    segments = []
+    here = there = 0
+    for gap, length, other_gap, other_length in cut(translation.get("segments", ()), 4):
+        start, other_start = here + gap, there + other_gap
+        here, there = start + length, other_start + other_length
+        segments.append(Segment(start, here, other_start, there))
+    return tuple(segments)
 
 
 def rounded(score: float | None) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from spanferry.data.tasks import Task, get_task
 from spanferry.flows.config import AnyConfig, BuildConfig
 from spanferry.flows.predict_config import TranslateTestConfig
 from spanferry.projection.base import Projection, Projector, TranslatedText
+from spanferry.projection.by_alignment import AlignmentProjector
 from spanferry.projection.calibrated import CalibratedProjector
 from spanferry.projection.carry import OnLost
 from spanferry.projection.filters import Filter, load_filters
@@ -21,6 +22,7 @@ from spanferry.projection.markers import MarkersProjector
 from spanferry.projection.predict_file import FilePredictor
 from spanferry.projection.predict_remembered import PredictionMemory, PredictionStats, RememberingPredictor
 from spanferry.projection.prediction import Predictor, load_predictor, predictor_settings
+from spanferry.projection.registry import Aligners, load_projector
 from spanferry.projection.remembering import ProjectionMemory, ProjectionStats, RememberingProjector, beside
 from spanferry.translation.base import Translator
 from spanferry.translation.checkpoints import cache_folder
@@ -119,7 +121,7 @@ def _load(config: AnyConfig) -> Parts:
         task=task,
         translator=translator,
         text=TextSettings(protect=tuple(config.translation.protect), split=config.translation.split),
-        projector=_remembering(_projector(config, translator), memory_file) if task.spans_in else NoSpans(),
+        projector=_remembering(_projector(config, lambda: translator), memory_file) if task.spans_in else NoSpans(),
         filters=load_filters(config.filters),
         filter_settings=config.filters,
         on_lost=config.projection.on_lost if isinstance(config, BuildConfig) else "keep",
@@ -176,18 +178,45 @@ def _predictor(config: TranslateTestConfig, task: Task, memory_file: Path | None
     return RememberingPredictor(predictor, task.name, memory)
 
 
-def _projector(config: AnyConfig, translator: Translator) -> Projector:
-    from spanferry.projection.registry import Aligners, load_projector
+def load_linker(config: AnyConfig) -> AlignmentProjector | None:
+    """Make the projector along whose links a build carries spans: its method, or the first step that has links.
 
+    None where no method has any. No other step is loaded, nor the translation model, unless links are its attention.
+
+    Raises:
+        ConfigError: a setting is wrong.
+        ModelError: the aligner's model is gone.
+    """
+    from spanferry.projection.cascade import DEFAULT_STEPS
+
+    steps: Sequence[Mapping[str, Any]] = [{"method": config.projection.method, **config.projection.settings}]
+    if config.projection.method in ("cascade", "ensemble"):
+        steps = config.projection.settings.get("steps", DEFAULT_STEPS)
+    for step in steps:
+        if step["method"] in ("alignment", "min-max"):
+            settings = {name: value for name, value in step.items() if name not in _OF_NO_LINK}
+            projector = load_projector(step["method"], _aligners(config, lambda: _translator(config)), **settings)
+            assert isinstance(projector, AlignmentProjector)
+            return projector
+    return None
+
+
+_OF_NO_LINK = ("method", "name", "accept", "calibration", "min_confidence")
+
+
+def _projector(config: AnyConfig, translator: Callable[[], Translator]) -> Projector:
     chosen = config.projection
-    aligners = Aligners(
-        chosen.aligner, chosen.aligner_settings, lambda name: _aligner_defaults(config, translator, name)
-    )
+    aligners = _aligners(config, translator)
     dial = {"calibration": chosen.calibration, "min_confidence": chosen.min_confidence}
     given = {name: value for name, value in dial.items() if value is not None}
     if chosen.method == "markers":
-        given |= _marking(config, translator)
+        given |= _marking(config, translator())
     return load_projector(chosen.method, aligners, **{**chosen.settings, **given})
+
+
+def _aligners(config: AnyConfig, translator: Callable[[], Translator]) -> Aligners:
+    chosen = config.projection
+    return Aligners(chosen.aligner, chosen.aligner_settings, lambda name: _aligner_defaults(config, translator, name))
 
 
 def _marking(config: AnyConfig, translator: Translator) -> dict[str, Any]:
@@ -203,7 +232,7 @@ def _marking(config: AnyConfig, translator: Translator) -> dict[str, Any]:
     return {}
 
 
-def _aligner_defaults(config: AnyConfig, translator: Translator, aligner: str) -> dict[str, Any]:
+def _aligner_defaults(config: AnyConfig, translator: Callable[[], Translator], aligner: str) -> dict[str, Any]:
     """Return what an aligner gets unless its own settings say otherwise: the device, and the model that translated."""
     from spanferry.alignment.registry import ALIGNERS
     from spanferry.translation.convert import resolve_device
@@ -214,7 +243,7 @@ def _aligner_defaults(config: AnyConfig, translator: Translator, aligner: str) -
         defaults["device"] = resolve_device(_placement(config)["device"])
     if config.translation.model not in TRANSLATORS.names():
         if aligner == "attention":
-            defaults["model"] = translator
+            defaults["model"] = translator()
         elif aligner in ("mt-encoder", "joint"):
             settings = config.translation
             defaults |= {"model": settings.model, "revision": settings.revision}

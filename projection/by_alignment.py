@@ -48,6 +48,8 @@ from spanferry.translation.base import Segment
 
 Form = Literal["candidates", "min-max"]
 Snap = Literal["auto", "token", "character"]
+TokenLink = tuple[Token, Token]
+"""A token of the source, and one of the target that is linked with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,21 +144,52 @@ class AlignmentProjector:
         Only segments that hold a span are aligned, all of them in one call.
         """
         work = [text for text in texts if text.spans]
-        source_tokens = _tokens([text.source for text in work], [text.source_tokens for text in work], source)
-        target_tokens = _tokens([text.target for text in work], [text.target_tokens for text in work], target)
-        pieces = [_pieces(*row) for row in zip(work, source_tokens, target_tokens, strict=True)]
+        aligned = self._aligned(work, source, target)
+        done = (project_links(text, *row, self.settings) for text, row in zip(work, aligned, strict=True))
+        return [next(done) if text.spans else () for text in texts]
+
+    def links(self, texts: Sequence[TranslatedText], *, source: str, target: str) -> list[tuple[TokenLink, ...]]:
+        """Return, a text, the tokens that are linked, in order: the links that `project` carries its spans along.
+
+        A text without spans has none, nor has a segment without: they are not aligned.
+
+        >>> from spanferry.alignment.fake import FakeAligner
+        >>> projector = AlignmentProjector(FakeAligner({"wine": "vin"}))
+        >>> text = TranslatedText("Ana has wine", "Ana a du vin", (Span(8, 12, "DRINK"),))
+        >>> projector.links([text], source="eng_Latn", target="fra_Latn")
+        [((Token(start=0, end=3), Token(start=0, end=3)), (Token(start=8, end=12), Token(start=9, end=12)))]
+        """
+        work = [text for text in texts if text.spans]
+        found = []
+        for text, (here, there, links) in zip(work, self._aligned(work, source, target), strict=True):
+            trusted = trusted_links(
+                [text.source[start:end] for start, end in here],
+                [text.target[start:end] for start, end in there],
+                links,
+                identical=self.settings.identical,
+            )
+            found.append(tuple(sorted((here[i], there[j]) for i, j, _ in trusted)))
+        done = iter(found)
+        return [next(done) if text.spans else () for text in texts]
+
+    def _aligned(
+        self, texts: Sequence[TranslatedText], source: str, target: str
+    ) -> list[tuple[Sequence[Token], Sequence[Token], list[Link]]]:
+        """Return, a text with spans, the tokens of both sides and the aligner's links between them."""
+        source_tokens = _tokens([text.source for text in texts], [text.source_tokens for text in texts], source)
+        target_tokens = _tokens([text.target for text in texts], [text.target_tokens for text in texts], target)
+        pieces = [_pieces(*row) for row in zip(texts, source_tokens, target_tokens, strict=True)]
         pairs = [(piece.source, piece.target) for row in pieces for piece in row]
         alignments = iter(self.aligner.align(pairs, source=source, target=target) if pairs else ())
-        projected = []
-        for text, here, there, row in zip(work, source_tokens, target_tokens, pieces, strict=True):
+        aligned = []
+        for here, there, row in zip(source_tokens, target_tokens, pieces, strict=True):
             links = [
                 Link(i + piece.source_offset, j + piece.target_offset, score)
                 for piece in row
                 for i, j, score in next(alignments).links
             ]
-            projected.append(project_links(text, here, there, links, self.settings))
-        done = iter(projected)
-        return [next(done) if text.spans else () for text in texts]
+            aligned.append((here, there, links))
+        return aligned
 
 
 def min_max_projector(
