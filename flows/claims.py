@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from spanferry.flows.jobs import Job
+from spanferry.flows.shards import is_held
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ def claim(job: Job, wait: float = 0.0) -> Claim | None:
         lock.release()
         return None
     return Claim(job, lock)
+
+
+def is_claimed(job: Job) -> bool:
+    """Say whether a process works on a shard, here or on another machine; it is not disturbed."""
+    return is_held(claim_path(Path(job.output)))
 
 
 def claims(jobs: Iterable[Job], passed_over: list[Job]) -> Iterator[Claim]:

@@ -28,6 +28,7 @@ from spanferry.translation.languages import get_language
 
 STEP = "source/1"
 SAMPLE = "sample:"
+_MOST_PROBLEMS = 20
 
 
 @dataclass(frozen=True)
@@ -218,6 +219,7 @@ def _stage_split(config: AnyConfig, folder: BuildFolder, origin: Origin, progres
             "key": key,
             "shards": [[shard.rows, shard.checksum] for shard in shards],
             "rejected": report.rejected,
+            "problems": dict(report.problems.most_common(_MOST_PROBLEMS)),
             "spans": schema.spans,
             "labels": dict(schema.labels),
             "tokens": tokens,

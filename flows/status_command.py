@@ -12,7 +12,7 @@ def status_command(
     build: Annotated[Path, typer.Argument(metavar="BUILD", help="Folder of a build, its `output`.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False,
 ) -> None:
-    """Say how far a build is: shards, rows, what was dropped and why, rate and time left.
+    """Say how far a build is: shards done, running and failed, rows, what was lost and why, rate and time left.
 
     Reads the build's folder only, so it works from any machine that sees it, while the build runs.
     """
