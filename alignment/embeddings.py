@@ -47,7 +47,7 @@ class EmbeddingAligner:
         threshold: float = 0.001,
         temperature: float = 0.05,
         device: str = "cpu",
-        batch_tokens: int = 4096,
+        batch_tokens: int | None = None,
     ) -> None:
         self._settings = LinkSettings(method, unit, distortion, threshold, temperature)
         checkpoint = find_checkpoint(ALIASES.get(str(model), model))
@@ -85,7 +85,7 @@ class WordSplitter:
         return SplitBatch(self._before, self._after, split)
 
 
-def _load_encoder(folder: Path, *, layer: int, device: str, batch_tokens: int) -> SubwordEncoder:
+def _load_encoder(folder: Path, *, layer: int, device: str, batch_tokens: int | None) -> SubwordEncoder:
     from transformers import AutoModel, AutoTokenizer
 
     try:

@@ -56,7 +56,7 @@ class JointAligner:
         revision: str | None = None,
         allow_pickle: bool = False,
         device: str = "cpu",
-        batch_tokens: int = 1024,
+        batch_tokens: int | None = None,
     ) -> None:
         if not 0.0 <= threshold < 1.0:
             raise ConfigError(f"threshold {threshold}, expected 0 <= threshold < 1")

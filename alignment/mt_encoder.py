@@ -68,7 +68,7 @@ class MTEncoderAligner:
         revision: str | None = None,
         allow_pickle: bool = False,
         device: str = "cpu",
-        batch_tokens: int = 1024,
+        batch_tokens: int | None = None,
     ) -> None:
         if threshold is None:
             threshold = _THRESHOLDS.get(method, _TRANSALIGN_THRESHOLD)

@@ -35,7 +35,7 @@ def awesome(
     layer: int = 8,
     threshold: float | None = None,
     device: str = "cpu",
-    batch_tokens: int = 4096,
+    batch_tokens: int | None = None,
 ) -> EmbeddingAligner:
     """Make awesome-align's aligner, as it is before fine-tuning, or with a fine-tuned ``model``.
 
@@ -69,7 +69,7 @@ def accalign(
     layer: int = 6,
     threshold: float = 0.1,
     device: str = "cpu",
-    batch_tokens: int = 4096,
+    batch_tokens: int | None = None,
 ) -> EmbeddingAligner:
     """Make AccAlign's aligner without its adapter.
 
