@@ -32,6 +32,7 @@ from spanferry.flows.corrections import (
 from spanferry.flows.dataset_rows import writer_of
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.jobs import BuildPlan
+from spanferry.flows.leftovers import remove_files, remove_old_data, remove_old_shards
 from spanferry.flows.outcomes import losses
 from spanferry.flows.predict_report import worth
 from spanferry.flows.progress import Progress
@@ -78,7 +79,9 @@ def finish_build(plan: BuildPlan, progress: Progress) -> dict[str, Any]:
             missing.append(language.bcp47)
     if not done:
         raise NothingFinished(f"output {folder.root}: no language was finished; run the build again")
-    _remove_others(folder, done)
+    remove_old_data(folder, [(language, split) for language, splits in done.items() for split in splits])
+    planned = (plan.jobs(language) for language in map(get_language, config.datasets))
+    remove_old_shards(folder, (job.output for jobs in planned for job in chain.from_iterable(jobs.values())))
     folder.to_predict.unlink(missing_ok=True)
     report = _report(plan, done, missing)
     if not isinstance(config, BuildConfig):
@@ -121,23 +124,22 @@ def _write_split(plan: BuildPlan, language: str, split: Split, shards: Sequence[
     features = writer.features(schema, tokens)
     total = max(1, -(-counts["kept"] // ROWS_A_FILE))
     written = [folder.data(language, split.name, index, total) for index in range(total)]
-    for old in written[0].parent.glob(f"{split.name}-*-of-*.parquet"):
-        if old not in written:
-            old.unlink()
-    kept = (each for each in _read(outcomes) if not each["reasons"])
-    rows = map(writer.row, apply_corrections(kept, corrections))
-    for path in written:
-        with replacing(path) as temporary:
-            write_parquet(islice(rows, ROWS_A_FILE), temporary, features)
     dropped = folder.dropped(language, split.name)
     if counts["dropped"] or counts["lost"]:
-        write_records(dropped, (line for each in _read(outcomes) for line in losses(each)))
         written.append(dropped)
-    else:
-        dropped.unlink(missing_ok=True)
-    write_json(
-        mark, {"key": key, "files": {path.relative_to(folder.root).as_posix(): file_digest(path) for path in written}}
-    )
+    names = [path.relative_to(folder.root).as_posix() for path in written]
+    before = folder.written(language, split.name) or {}
+    # Noted before the first is written: whatever stops this run, a later one knows whose these files are.
+    write_json(mark, {"key": None, "files": dict.fromkeys([*before, *names])})
+    remove_files(folder, before.keys() - set(names))
+    kept = (each for each in _read(outcomes) if not each["reasons"])
+    rows = map(writer.row, apply_corrections(kept, corrections))
+    for path in written[:total]:
+        with replacing(path) as temporary:
+            write_parquet(islice(rows, ROWS_A_FILE), temporary, features)
+    if dropped in written:
+        write_records(dropped, (line for each in _read(outcomes) for line in losses(each)))
+    write_json(mark, {"key": key, "files": dict(zip(names, map(file_digest, written), strict=True))})
     progress.advance(stage_name, counts["rows"])
     progress.finish(stage_name)
     return counts
@@ -160,17 +162,6 @@ def _outcomes(plan: BuildPlan, language: str) -> Iterator[dict[str, Any]]:
 
 def _read(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
     return chain.from_iterable(map(read_records, paths))
-
-
-def _remove_others(folder: BuildFolder, done: Mapping[str, Any]) -> None:
-    """Remove the files of languages that are not part of the dataset as it is now."""
-    for kind, pattern in (("data", "*.parquet"), ("dropped", "*.jsonl")):
-        for place in (folder.root / kind).glob("*/"):
-            if place.name not in done:
-                for path in place.glob(pattern):
-                    path.unlink()
-                if not any(place.iterdir()):
-                    place.rmdir()
 
 
 def _reproducible(config: AnyConfig) -> dict[str, Any]:
