@@ -265,18 +265,33 @@ def print_rehearsal(rehearsal: Rehearsal, *, as_json: bool = False) -> None:
             each.rows, each.reused, each.sentences, each.remembered, each.translate, each.characters,
             each.texts + each.spans_texts, each.predictions_remembered + each.projections_remembered,
         )  # fmt: skip
-        expected = "?" if each.seconds is None else duration(each.seconds)
-        table.add_row(each.language, *(f"{number:,}" for number in numbers), expected)
+        table.add_row(each.language, *(f"{number:,}" for number in numbers), _expected(each))
     console.print(table)
     console.print("sentences: different ones that need a model; known: in the translation memory; new: for the model")
     if predicting:
         console.print("texts: different ones to predict on; recall: predictions that are remembered")
     else:
         console.print("texts: those with spans, of rows not reused; carried: those whose projection is remembered")
-    known = [each.seconds for each in rehearsal.languages if each.seconds is not None]
-    if len(known) == len(rehearsal.languages):
-        console.print(f"expected time: {duration(sum(known))} on this machine, by a sample that was done for real")
-    else:
-        console.print(
+    console.print(_conclusion(rehearsal.languages))
+
+
+def _expected(plan: LanguagePlan) -> str:
+    if plan.rows == plan.reused:
+        return "done"
+    if plan.seconds is None:
+        return "?"
+    return duration(plan.seconds) if plan.seconds else "no model"
+
+
+def _conclusion(languages: Sequence[LanguagePlan]) -> str:
+    """Say how long all of it takes; plainly, where it takes nothing."""
+    if (left := sum(each.rows - each.reused for each in languages)) == 0:
+        return "nothing to do: every row is done, and the build would only look whether the dataset is whole"
+    known = [each.seconds for each in languages if each.seconds is not None]
+    if len(known) < len(languages):
+        return (
             "expected time: not known where it is ?: predictions are not there yet, or there is no text to measure with"
         )
+    if not any(known):
+        return f"nothing for a model to do: all is remembered, and the build would only put {left:,} rows together"
+    return f"expected time: {duration(sum(known))} on this machine, by a sample that was done for real"

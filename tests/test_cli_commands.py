@@ -126,8 +126,15 @@ def test_a_plan_counts_what_a_build_would_do_and_writes_nothing(run: Run, config
     changed = ["--set", "filters={length_ratio: {}}"]
     for each in json.loads(run("plan", str(config), "--json", "--quiet", *changed)[1])["languages"]:
         assert (each["reused"], each["translate"]) == (0, 0) and each["remembered"] >= 120
+    out = run("plan", str(config), *changed)[1]
+    assert [line.split()[-2:] for line in out.splitlines()[2:4]] == [["no", "model"]] * 2
+    assert "nothing for a model to do: all is remembered, and the build would only put 240 rows together" in out
     out = run("plan", str(config))[1]
-    assert "source: train 120 rows" in out and "expected time: 0.0 s" in out
+    assert "source: train 120 rows" in out and "expected time" not in out
+    assert [line.split()[-1] for line in out.splitlines()[2:4]] == ["done", "done"]
+    assert "nothing to do: every row is done" in out
+    part = run("plan", str(config), "--limit", "130")[1]
+    assert "expected time: " in part and "nothing" not in part
 
 
 def test_a_plan_knows_exactly_how_many_sentences_the_build_translates(run: Run, config: Path, tmp_path: Path) -> None:
