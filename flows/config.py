@@ -145,6 +145,9 @@ class RunSettings(Settings):
     memory: str | bool = Field(
         True, description="what was translated and projected before: a file, true (in the user's cache), false"
     )
+    work_folder: str | None = Field(
+        None, description="where an output that is a URL is worked on, a folder of its own; in the user's cache if absent"
+    )
 
 
 class What(Settings):
@@ -188,7 +191,7 @@ class How(Settings):
     )
     limit: Annotated[int, Field(ge=1)] | None = Field(None, description="rows of each split to take; all if absent")
     on_error: Literal["raise", "skip"] = Field("raise", description="a bad row stops the build, or goes to rejects/")
-    output: str = Field(description="folder to write; made if absent")
+    output: str = Field(description="folder to write, or a URL of shared storage, s3://bucket/demo; made if absent")
     run: RunSettings = Field(default_factory=RunSettings)
 
     @field_validator("filters")
