@@ -11,17 +11,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import islice
-from pathlib import Path
+from itertools import chain, islice
 from typing import TypeVar
 
 from spanferry.data.errors import ConfigError, did_you_mean
-from spanferry.flows.claims import Claim, claim, claims, remove_claims
+from spanferry.flows.claims import Claim, claim, claims, remove_claims, settle
 from spanferry.flows.config import AnyConfig
 from spanferry.flows.cost import peak_memory
 from spanferry.flows.dataset import NothingFinished, finish_build
 from spanferry.flows.failures import Undone, by_language, failure_of, note_failure, stops_the_build
-from spanferry.flows.folder import BuildFolder
 from spanferry.flows.jobs import BuildPlan, Job, note_plan
 from spanferry.flows.parts import Parts, asked_since, asked_so_far, load_parts
 from spanferry.flows.predict_work import ask_for_predictions
@@ -29,6 +27,7 @@ from spanferry.flows.progress import Progress, Silent
 from spanferry.flows.report import BuildResult, Timing, languages_failed
 from spanferry.flows.shards import remove_temporary
 from spanferry.flows.source import stage
+from spanferry.flows.stored import locate, stored_at
 from spanferry.flows.work import Translated, carry_examples, read_shard, translate_examples, write_shard
 from spanferry.projection.prediction import PredictionsMissing
 from spanferry.translation.languages import Language, get_language, require_language
@@ -90,20 +89,23 @@ def opened(
     Raises:
         SpanferryError: anything that can be known to be wrong before the work begins.
     """
-    folder = BuildFolder(Path(config.output))
     languages = choose_languages(config, only)
+    folder = locate(config.output, config.run.work_folder)
     with folder.claimed():
         parts = load_parts(config)
         require_languages(config, languages, parts)
         sources = stage(config, folder, progress)
         plan = BuildPlan(config, folder, sources, parts.fingerprint())
         note_plan(plan)
+        if (stored := stored_at(folder.root)) is not None:
+            stored.share_plan()
         yield plan, languages, parts
 
 
-def choose_jobs(jobs: Iterable[Job], *, only_failed: bool = False) -> tuple[list[Job], list[Job]]:
+def choose_jobs(jobs: Sequence[Job], *, only_failed: bool = False) -> tuple[list[Job], list[Job]]:
     """Return the shards to do, of those that are not done, and the shards that are."""
     chosen, reused = [], []
+    settle(jobs)
     for job in jobs:
         if job.done() is not None:
             reused.append(job)
@@ -128,6 +130,9 @@ def close(
         LanguagesFailed: shards failed, and no language is whole.
     """
     failed = by_language(undone.failed) if undone else {}
+    stored = stored_at(plan.folder.root)
+    if stored is not None:  # what others have done meanwhile
+        stored.settle([job for name in plan.config.datasets for job in chain(*plan.jobs(get_language(name)).values())])
     try:
         report = finish_build(plan, progress)
     except NothingFinished:
@@ -137,6 +142,8 @@ def close(
     if not report["missing"]:
         remove_temporary(plan.folder.shards)  # of helpers that were killed
         remove_claims(plan.folder.shards)
+    if stored is not None:
+        stored.share_dataset()
     seconds = time.monotonic() - began
     plan.folder.log_run(
         {
@@ -145,6 +152,8 @@ def close(
             "languages": {name: asdict(timing) for name, timing in timings.items()},
         }
     )
+    if stored is not None:
+        stored.end(ran=any(timing.rows for timing in timings.values()))
     return BuildResult(plan.folder.root, report, timings, seconds, failed)
 
 
@@ -239,12 +248,14 @@ def do_shards(
             if isinstance(translated, Exception):
                 raise translated
             write_shard(own.job, carry_examples(translated, parts, own.job.direction))
+            own.share()
         except PredictionsMissing as missing:
             undone.waiting.extend(missing.examples)
         except Exception as error:  # whatever it is, it is said, and the other shards are not held up
             if stops_the_build(error):
                 raise
             undone.failed.append(failure := note_failure(own.job, error))
+            own.share()
             failed_rows += own.job.rows
             progress.note(f"{failure.language}: shard {failure.split} {failure.shard} failed: {failure.reason}")
         else:

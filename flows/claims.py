@@ -2,19 +2,21 @@
 
 A claim is a lock on a file beside the shard, on the storage that the machines share. The operating system lets go of it
 when the process that holds it dies, however it dies; so a shard is never lost, none is computed twice once it is done,
-and none is written by two at a time.
+and none is written by two at a time. Where that storage has no locks, the claim is one of `spanferry.flows.leases` too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from spanferry.flows.jobs import Job
-from spanferry.flows.shards import is_held
+from spanferry.flows.leases import Lease
+from spanferry.flows.shards import Sidecar, is_held
+from spanferry.flows.stored import stored_of
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,17 @@ class Claim:
 
     job: Job
     lock: FileLock
+    lease: Lease | None = None
+
+    def share(self) -> None:
+        """Send what became of the shard to where other machines see it, if that is another place."""
+        if (stored := stored_of(self.job)) is not None:
+            stored.share(self.job)
 
     def release(self) -> None:
         """Let go of the shard, done or not."""
+        if self.lease is not None:
+            self.lease.release()
         self.lock.release()
 
 
@@ -47,10 +57,30 @@ def claim(job: Job, wait: float = 0.0) -> Claim | None:
         lock.acquire()
     except Timeout:
         return None
-    if job.done() is not None:  # another process was faster
+    try:
+        if job.done() is None:  # no other process was faster
+            if (stored := stored_of(job)) is None:
+                return Claim(job, lock)
+            if (own := stored.claim(job, wait)) is not None:
+                return Claim(own[0], lock, own[1])
+    except BaseException:
         lock.release()
-        return None
-    return Claim(job, lock)
+        raise
+    lock.release()
+    return None
+
+
+def done(job: Job) -> Sidecar | None:
+    """Return the sidecar of a shard that is done, wherever that was; its file may be elsewhere too."""
+    if (here := job.done()) is not None or (stored := stored_of(job)) is None:
+        return here
+    return stored.done(job)
+
+
+def settle(jobs: Sequence[Job]) -> None:
+    """Bring here the shards that are done elsewhere, and send those that are done here; nothing where that is one."""
+    if jobs and (stored := stored_of(jobs[0])) is not None:
+        stored.settle(jobs)
 
 
 def is_claimed(job: Job) -> bool:
@@ -63,7 +93,7 @@ def claims(jobs: Iterable[Job], passed_over: list[Job]) -> Iterator[Claim]:
     for job in jobs:
         if (own := claim(job)) is not None:
             yield own
-        elif job.done() is None:
+        elif done(job) is None:
             passed_over.append(job)
 
 

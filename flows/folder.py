@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,30 @@ from spanferry.flows.shards import remove_temporary, write_json
 FORMAT = 1
 _GLANCE_SECONDS = 0.2
 """`spanferry status` holds the lock for a moment, to see whether anyone else does."""
+
+
+def check_contents(place: str, mark: Mapping[str, Any] | None, others: Sequence[str]) -> None:
+    """Refuse a place that is something else's.
+
+    Args:
+        place: a folder or a URL.
+        mark: what its ``build.json`` holds; None if it has none.
+        others: names of what lies there beside the state.
+
+    Raises:
+        BuildError: it holds things but no build, or a build of a later version.
+    """
+    if mark is None and others:
+        listing = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+        raise BuildError(
+            f"output {place}: found {listing} and no build of spanferry, expected an empty folder or a build to go on "
+            "with; name another `output`"
+        )
+    if mark is not None and (found := mark.get("format")) != FORMAT:
+        raise BuildError(
+            f"output {place}: found a build of format {found}, expected {FORMAT}; name another `output`, or go on with "
+            "the version of spanferry that began it"
+        )
 
 
 @dataclass(frozen=True)
@@ -115,21 +139,8 @@ class BuildFolder:
             return
         if not self.root.is_dir():
             raise BuildError(f"output {self.root}: found a file, expected a folder; name another `output`")
-        mark = self.read_json(self.state / "build.json")
-        if mark is None:
-            others = sorted(path.name for path in self.root.iterdir() if path != self.state)
-            if others:
-                listing = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-                raise BuildError(
-                    f"output {self.root}: found {listing} and no build of spanferry, expected an empty folder or a "
-                    f"build to go on with; name another `output`"
-                )
-            return
-        if (found := mark.get("format")) != FORMAT:
-            raise BuildError(
-                f"output {self.root}: found a build of format {found}, expected {FORMAT}; name another `output`, or "
-                f"go on with the version of spanferry that began it"
-            )
+        others = sorted(path.name for path in self.root.iterdir() if path != self.state)
+        check_contents(str(self.root), self.read_json(self.state / "build.json"), others)
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -152,9 +163,16 @@ class BuildFolder:
         try:
             remove_temporary(self.root)
             write_json(self.state / "build.json", {"format": FORMAT})
-            yield
+            with self._claimed_in_storage():
+                yield
         finally:
             lock.release()
+
+    def _claimed_in_storage(self) -> AbstractContextManager[None]:
+        from spanferry.flows.stored import stored_at
+
+        stored = stored_at(self.root)
+        return nullcontext() if stored is None else stored.claimed()
 
     @staticmethod
     def read_json(path: Path) -> dict[str, Any] | None:

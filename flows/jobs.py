@@ -14,6 +14,7 @@ from spanferry.flows.config import AnyConfig
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.shards import Sidecar, finished, write_json
 from spanferry.flows.source import Split
+from spanferry.flows.stored import stored_at
 from spanferry.translation.languages import Language, get_language
 
 STEPS = {
@@ -41,6 +42,7 @@ class Job:
         output: file to write.
         rows: how many.
         key: fingerprint of everything that the outcome is a function of.
+        checksum: SHA-256 of the file of the source rows.
     """
 
     languages: tuple[str, str]
@@ -48,6 +50,7 @@ class Job:
     output: str
     rows: int
     key: str
+    checksum: str = ""
 
     @property
     def direction(self) -> Direction:
@@ -96,6 +99,7 @@ class BuildPlan:
                     output=str(self.folder.shard(language.bcp47, split.name, index)),
                     rows=shard.rows,
                     key=self.key(shard.checksum, direction),
+                    checksum=shard.checksum,
                 )
                 for index, shard in enumerate(split.shards)
             ]
@@ -127,10 +131,12 @@ def noted_jobs(folder: BuildFolder) -> dict[str, list[Job]]:
     Raises:
         BuildError: there is no build, or none that has read its source yet.
     """
-    noted = folder.read_json(folder.plan)
+    stored = stored_at(folder.root)
+    noted = folder.read_json(folder.plan) if stored is None else stored.read_json(folder.plan)
     if noted is None:
+        place = folder.root if stored is None else stored.storage.url
         raise BuildError(
-            f"{folder.root}: found no build that has read its source, expected the `output` of one; begin it with "
+            f"{place}: found no build that has read its source, expected the `output` of one; begin it with "
             "`spanferry build`"
         )
     return {language: [_job(folder.root, values) for values in rows] for language, rows in noted.items()}
@@ -139,5 +145,10 @@ def noted_jobs(folder: BuildFolder) -> dict[str, list[Job]]:
 def _job(root: Path, values: Mapping[str, Any]) -> Job:
     source, target = values["languages"]
     return Job(
-        (source, target), str(root / values["source"]), str(root / values["output"]), values["rows"], values["key"]
+        languages=(source, target),
+        source=str(root / values["source"]),
+        output=str(root / values["output"]),
+        rows=values["rows"],
+        key=values["key"],
+        checksum=values.get("checksum", ""),
     )

@@ -110,22 +110,33 @@ def sidecar_path(path: Path) -> Path:
 def finish(path: Path, key: str, counts: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> Sidecar:
     """Declare ``path`` done: checksum it and write its sidecar, the last act of a shard."""
     sidecar = Sidecar(key, file_digest(path), counts, facts or {})
-    write_json(
-        sidecar_path(path),
-        {"key": key, "checksum": sidecar.checksum, "counts": dict(counts), "facts": dict(sidecar.facts)},
-    )
+    write_sidecar(path, sidecar)
     return sidecar
+
+
+def write_sidecar(path: Path, sidecar: Sidecar) -> None:
+    """Write the sidecar of a file whose checksum is known."""
+    facts = {"counts": dict(sidecar.counts), "facts": dict(sidecar.facts)}
+    write_json(sidecar_path(path), {"key": sidecar.key, "checksum": sidecar.checksum, **facts})
+
+
+def parse_sidecar(text: str | bytes) -> Sidecar | None:
+    """Return a sidecar from what its file holds; None if that is not whole."""
+    try:
+        value = json.loads(text)
+        return Sidecar(value["key"], value["checksum"], value["counts"], value["facts"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def finished(path: Path, key: str | None = None) -> Sidecar | None:
     """Return the sidecar of ``path`` if it is whole, fits ``key`` and the file has its checksum; None otherwise."""
     try:
-        value = json.loads(sidecar_path(path).read_text(encoding="utf-8"))
-        sidecar = Sidecar(value["key"], value["checksum"], value["counts"], value["facts"])
-        if key is not None and sidecar.key != key:
+        sidecar = parse_sidecar(sidecar_path(path).read_bytes())
+        if sidecar is None or (key is not None and sidecar.key != key):
             return None
         return sidecar if file_digest(path) == sidecar.checksum else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except OSError:
         return None
 
 

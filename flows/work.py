@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from spanferry.data.errors import BuildError
 from spanferry.data.example import Example
-from spanferry.flows.claims import claim
+from spanferry.flows.claims import claim, done
 from spanferry.flows.config import AnyConfig
 from spanferry.flows.failures import forget_failure
 from spanferry.flows.jobs import Direction, Job
@@ -20,7 +21,8 @@ from spanferry.flows.outcomes import Outcome, count, outcome, unpack
 from spanferry.flows.parts import Parts, load_parts, markers_of
 from spanferry.flows.predict_work import predict_and_carry
 from spanferry.flows.report import check_balance
-from spanferry.flows.shards import Sidecar, finish, read_records, write_records
+from spanferry.flows.shards import Sidecar, file_digest, finish, read_records, write_records
+from spanferry.flows.stored import locate, stored_at
 from spanferry.projection.carry import carry
 from spanferry.translation.base import Translation
 from spanferry.translation.jointly import translate_jointly
@@ -42,8 +44,15 @@ class Translated:
 
 
 def read_shard(job: Job) -> list[Example]:
-    """Return the source examples of a shard."""
-    return [unpack(record) for record in read_records(Path(job.source))]
+    """Return the source examples of a shard.
+
+    Raises:
+        BuildError: they are not those that the shard was planned for: another build reads its source there now.
+    """
+    examples = [unpack(record) for record in read_records(Path(job.source))]
+    if job.checksum and file_digest(job.source) != job.checksum:
+        raise BuildError(f"{job.source}: not the rows that were planned for; the build was begun anew, so help it anew")
+    return examples
 
 
 def translate_examples(
@@ -173,12 +182,16 @@ def run_shard(job: Job, config: AnyConfig, *, stats: TranslationStats | None = N
 
     Where another process works on it, this one waits, and does it only if the other does not.
     """
+    if (stored := stored_at(locate(config.output, config.run.work_folder).root)) is not None:
+        job = stored.moved_here(job)
     while (own := claim(job, wait=-1)) is None:
-        if (sidecar := job.done()) is not None:
+        if (sidecar := done(job)) is not None:
             return sidecar
     try:
         parts = load_parts(config)
-        translated = translate_examples(read_shard(job), parts, job.direction, stats=stats)
-        return write_shard(job, carry_examples(translated, parts, job.direction))
+        translated = translate_examples(read_shard(own.job), parts, job.direction, stats=stats)
+        sidecar = write_shard(job, carry_examples(translated, parts, job.direction))
+        own.share()
+        return sidecar
     finally:
         own.release()
