@@ -56,7 +56,8 @@ def read_sheet(path: Path) -> Iterator[SheetRow]:
 
     Raises:
         ConfigError: neither ``.csv`` nor ``.xlsx``.
-        DataError: the file is not there, is no such table, has no header, or a row has more cells than the header.
+        DataError: the file is not there, is no such table, has no header or a column twice, a row has more cells than
+            the header, or a cell holds a date or a formula.
     """
     kind = _kind(path)
     if not path.is_file():
@@ -70,6 +71,8 @@ def read_sheet(path: Path) -> Iterator[SheetRow]:
             header = [cell.strip() for cell in cells]
             while header and not header[-1]:
                 header.pop()
+            if twice := [name for name in header if header.count(name) > 1]:
+                raise DataError(f"row {number}: found the column {twice[0]!r} twice, expected it once", path=path)
             continue
         if any(cells[len(header) :]):
             raise DataError(f"row {number}: found {len(cells)} cells, expected {len(header)}, as the header", path=path)
@@ -103,12 +106,13 @@ def _write_xlsx(path: Path, temporary: Path, columns: Sequence[str], rows: Itera
     from openpyxl import Workbook
     from openpyxl.cell import WriteOnlyCell
     from openpyxl.styles import Alignment, Font
+    from openpyxl.utils import get_column_letter
 
     book = Workbook(write_only=True)
     sheet = book.create_sheet("review")
     sheet.freeze_panes = "A2"
-    for index, name in enumerate(columns):
-        sheet.column_dimensions[chr(ord("A") + index)].width = _WIDE if name.startswith(("source", "target")) else 12
+    for index, name in enumerate(columns, 1):
+        sheet.column_dimensions[get_column_letter(index)].width = _WIDE if name.startswith(("source", "target")) else 12
 
     def cell(text: str, number: int, **style: Any) -> Any:
         if len(text) > _LONGEST:
@@ -140,7 +144,23 @@ def _read_xlsx(path: Path) -> Iterator[list[str]]:
     except (InvalidFileException, zipfile.BadZipFile, KeyError, OSError, ValueError) as error:
         raise DataError(f"not an XLSX file: {error}", path=path) from None
     try:
-        for row in book.worksheets[0].iter_rows(values_only=True):
-            yield ["" if value is None else str(value) for value in row]
+        for number, row in enumerate(book.worksheets[0].iter_rows(), 1):
+            yield [_text(cell, number, path) for cell in row]
     finally:
         book.close()
+
+
+def _text(cell: Any, number: int, path: Path) -> str:
+    """Return the text of a cell that a person may have typed, in a program that takes some texts for something else.
+
+    Raises:
+        DataError: it holds a formula, the error of one, or a date, whose text nobody knows any more.
+    """
+    kinds = {"f": "a formula", "e": "the error of a formula", "d": "a date", "b": "a truth value"}
+    if cell.value is not None and (kind := kinds.get(cell.data_type)) is not None:
+        raise DataError(
+            f"row {number}, column {cell.column_letter}: found {kind}, {str(cell.value)!r}, expected text",
+            path=path,
+            hint="give the cell the format Text and type it again; a text that begins with = begins with \\=",
+        )
+    return "" if cell.value is None else str(cell.value)

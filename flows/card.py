@@ -12,6 +12,7 @@ from spanferry.data.provenance import provenance_columns
 from spanferry.data.tasks import get_task
 from spanferry.flows.card_config import card_configs
 from spanferry.flows.config import AnyConfig, BuildConfig
+from spanferry.flows.corrections import checked_by_people
 from spanferry.flows.predict_card import predict_card
 from spanferry.translation.languages import get_language
 from spanferry.translation.licenses import model_license, not_commercial
@@ -88,7 +89,7 @@ def _body(config: BuildConfig, report: Mapping[str, Any]) -> list[str]:
     carried = " and carried the labels of its spans over" if get_task(config.task).spans_in else ""
     return [
         f"# {_title(config)}, machine-translated",
-        f"> **Machine-translated.** A machine translated the text {way}{carried}. {_checked(report)}",
+        f"> **Machine-translated.** A machine translated the text {way}{carried}. {checked_by_people(report)}",
         "```python\nfrom datasets import load_dataset\n\n"
         f'dataset = load_dataset("path/of/this/folder", "{next(iter(languages))}")\n```',
         "## What it holds",
@@ -104,15 +105,6 @@ def _body(config: BuildConfig, report: Mapping[str, Any]) -> list[str]:
         "## License",
         _license(config),
     ]
-
-
-def _checked(report: Mapping[str, Any]) -> str:
-    """Say whether people have corrected anything."""
-    edited = {name: entry["total"].get(POST_EDITED, 0) for name, entry in report["languages"].items()}
-    if not any(edited.values()):
-        return "No person has checked it."
-    rows = ", ".join(f"{number:,} of {name}" for name, number in edited.items() if number)
-    return f"People corrected some rows ({rows}): in these `{POST_EDITED}` is true. No person has checked the others."
 
 
 def _table(report: Mapping[str, Any]) -> str:

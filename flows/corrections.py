@@ -1,15 +1,16 @@
 """What people corrected in a build: kept beside it, put into the dataset by every later build.
 
 A correction lies in ``corrections/<language>/<split>.jsonl``, outside the state that may be deleted. It holds the
-source that it was made for, so that it is never put on another text: where a row is gone, was dropped, or has another
-source text now, its correction stays on file, is not used, and is counted as such.
+text that it was made for, so that it is never put on another one: where a row is gone, was dropped, or has another
+text now, its correction stays on file, is not used, and is counted as such. Of a translation that is the source text;
+of a prediction it is the user's own text, so that what was corrected outlives another translation or predictor.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from spanferry.flows.dataset_rows import RowWriter
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.outcomes import Outcome, pack, unpack
 from spanferry.flows.shards import read_records, write_records
+from spanferry.projection.prediction import Label
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,12 @@ class Correction:
 
     Attributes:
         id: the example.
-        source: field -> the source text that it was made for.
-        fields: field -> the corrected target text.
+        source: field -> the source text that it was made for; of a prediction, the translation that was shown.
+        fields: field -> the corrected target text; of a prediction, the user's own text.
         spans: the corrected spans, sorted.
         language: FLORES-200 code of the target text.
+        labels: label column -> the corrected label of a prediction; none for a translation, whose labels are the
+            source's.
     """
 
     id: str
@@ -41,9 +45,12 @@ class Correction:
     fields: Mapping[str, str]
     spans: tuple[Span, ...]
     language: str
+    labels: Mapping[str, Label] = field(default_factory=dict)
 
     def fits(self, outcome: Mapping[str, Any]) -> bool:
-        """Tell whether the example is still in the build, kept, and has the source text of then."""
+        """Tell whether the example is still in the build, kept, and has the text of then."""
+        if "original" in outcome:
+            return bool(dict(self.fields) == outcome["original"]["fields"])
         return outcome["target"] is not None and dict(self.source) == outcome["source"]
 
 
@@ -88,15 +95,16 @@ def corrected(outcome: Outcome, correction: Correction | None) -> Outcome:
         return outcome
     machine = unpack(outcome["target"])
     tokens = {
-        field: old if correction.fields[field] == machine.fields[field] else _tokens(correction, field)
-        for field, old in machine.tokens.items()
+        name: old if correction.fields[name] == machine.fields[name] else _tokens(correction, name)
+        for name, old in machine.tokens.items()
     }
-    target = replace(machine, fields=correction.fields, spans=correction.spans, tokens=tokens)
+    labels = {**machine.labels, **correction.labels}
+    target = replace(machine, fields=correction.fields, spans=correction.spans, labels=labels, tokens=tokens)
     return {**outcome, "target": pack(target), "machine": pack(machine)}
 
 
-def _tokens(correction: Correction, field: str) -> tuple[tuple[int, int], ...]:
-    [text] = tokenize([correction.fields[field]], correction.language)
+def _tokens(correction: Correction, name: str) -> tuple[tuple[int, int], ...]:
+    [text] = tokenize([correction.fields[name]], correction.language)
     return tuple((token.start, token.end) for token in text.tokens)
 
 
@@ -114,16 +122,30 @@ def count_corrections(outcomes: Iterable[Outcome], corrections: Mapping[str, Cor
     return dict(+counts)
 
 
-def with_corrections(writer: RowWriter, task: Task) -> RowWriter:
+def checked_by_people(report: Mapping[str, Any]) -> str:
+    """Say, for a card, whether people have corrected anything.
+
+    >>> checked_by_people({"languages": {"de": {"total": {"post_edited": 2}}, "es": {"total": {}}}})
+    'People corrected some rows (2 of de): in these `post_edited` is true. No person has checked the others.'
+    """
+    edited = {name: entry["total"].get(POST_EDITED, 0) for name, entry in report["languages"].items()}
+    if not any(edited.values()):
+        return "No person has checked it."
+    rows = ", ".join(f"{number:,} of {name}" for name, number in edited.items() if number)
+    return f"People corrected some rows ({rows}): in these `{POST_EDITED}` is true. No person has checked the others."
+
+
+def with_corrections(writer: RowWriter, task: Task, *, predicted: bool = False) -> RowWriter:
     """Return a writer whose rows say whether a person corrected them, see `spanferry.data.correction_columns`."""
 
     def features(schema: Schema, tokens: bool) -> Any:
         found = writer.features(schema, tokens)
-        found.update(correction_features(task))
+        found.update(correction_features(task, predicted=predicted))
         return found
 
     def row(outcome: Outcome) -> dict[str, Any]:
         machine = outcome.get("machine")
-        return correction_row(task, writer.row(outcome), None if machine is None else unpack(machine))
+        before = None if machine is None else unpack(machine)
+        return correction_row(task, writer.row(outcome), before, predicted=predicted)
 
     return RowWriter(f"{writer.step},corrected/1", features, row)

@@ -102,7 +102,8 @@ def _write_split(plan: BuildPlan, language: str, split: Split, shards: Sequence[
     writer = writer_of(plan.config)
     corrections = read_corrections(folder, language, split.name)
     if has_corrections(folder, language):  # the columns of all splits of a language are the same
-        writer = with_corrections(writer, get_task(plan.config.task))
+        predicted = not isinstance(plan.config, BuildConfig)
+        writer = with_corrections(writer, get_task(plan.config.task), predicted=predicted)
     key = fingerprint(
         {
             "step": writer.step,

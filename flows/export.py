@@ -100,10 +100,12 @@ def _write_rows(build: Build, language: str, path: Path, outcomes: Iterator[Outc
 def _row_writer(build: Build, language: str) -> Callable[[Outcome], dict[str, Any]]:
     """Return what makes the row of the dataset from an outcome."""
     task = task_of(build)
-    if build.direction == "translate-test":
-        return partial(predicted_row, task, build.report["settings"]["source"]["labelled"])
-    writer = RowWriter("", lambda schema, tokens: None, partial(carried_row, task))
-    return with_corrections(writer, task).row if has_corrections(build.folder, language) else writer.row
+    predicted = build.direction == "translate-test"
+    row = partial(carried_row, task)
+    if predicted:
+        row = partial(predicted_row, task, build.report["settings"]["source"]["labelled"])
+    writer = RowWriter("", lambda schema, tokens: None, row)
+    return with_corrections(writer, task, predicted=predicted).row if has_corrections(build.folder, language) else row
 
 
 def _write_pairs(build: Build, language: str, path: Path, outcomes: Iterator[Outcome]) -> Written:

@@ -7,8 +7,10 @@ from typing import Any
 
 import yaml
 
+from spanferry.data.correction_columns import POST_EDITED
 from spanferry.data.tasks import Task, get_task
 from spanferry.flows.card_config import card_configs
+from spanferry.flows.corrections import checked_by_people
 from spanferry.flows.predict_config import TranslateTestConfig
 from spanferry.translation.languages import get_language
 
@@ -43,7 +45,7 @@ def _body(config: TranslateTestConfig, report: Mapping[str, Any]) -> list[str]:
     return [
         f"# {_title(config)}",
         f"> **Predictions of a model.** Text in {names} was translated into {pivot.name} by a machine, a model "
-        f"predicted on the translation{carried}. The original text is unchanged.",
+        f"predicted on the translation{carried}. The original text is unchanged. {checked_by_people(report)}",
         "```python\nfrom datasets import load_dataset\n\n"
         f'dataset = load_dataset("path/of/this/folder", "{next(iter(languages))}")\n```',
         "## What it holds",
@@ -51,7 +53,7 @@ def _body(config: TranslateTestConfig, report: Mapping[str, Any]) -> list[str]:
         "Every predicted span that found no place in the original is in `dropped/`, with its reason; all counts are in "
         "`report.json`.",
         "## Columns beside the data's own",
-        _columns(task),
+        _columns(task, report),
         "## How it was made",
         f"- task: `{config.task}`; predictor: `{config.predictor.name}`; translation model: "
         f"`{config.translation.model}`\n"
@@ -71,7 +73,7 @@ def _table(report: Mapping[str, Any], task: Task) -> str:
     return "\n".join(lines)
 
 
-def _columns(task: Task) -> str:
+def _columns(task: Task, report: Mapping[str, Any]) -> str:
     lines = []
     if task.spans_in:
         columns = ", ".join(f"`predicted_{name}`" for name in task.span_roles if name not in ("tokens", "token_starts"))
@@ -85,4 +87,7 @@ def _columns(task: Task) -> str:
             "- `projections`: where each predicted span went: offsets in the translation and in the original, the "
             "predictor's score, the projection's score and method, or the reason of its loss"
         )
+    if any(POST_EDITED in entry["total"] for entry in report["languages"].values()):
+        lines.append(f"- `{POST_EDITED}`: whether a person corrected the prediction (only in languages where some was)")
+        lines.append("- `machine_...`: spans and labels as they were predicted; null where nobody corrected the row")
     return "\n".join(lines)

@@ -1,21 +1,15 @@
-"""The way out of the review loop: what people should look at, as a spreadsheet.
-
-A row of the spreadsheet is one kept example: source and target side by side, spans written into both, see
-`spanferry.data.inline`. The target is theirs to edit; everything else says which example it is.
-"""
+"""The way out of the review loop: what people should look at, as a spreadsheet, see `spanferry.flows.review_sheet`."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import count
 from pathlib import Path
-from typing import Any, Final, Literal, get_args
+from typing import Any, Literal, get_args
 
-from spanferry.data.errors import BuildError, ConfigError, did_you_mean
-from spanferry.data.inline import inline_fields, to_inline
+from spanferry.data.errors import ConfigError, did_you_mean
 from spanferry.data.spreadsheet import write_sheet
-from spanferry.data.tasks import Task
 from spanferry.flows.build_outcomes import (
     Row,
     disagrees,
@@ -25,17 +19,13 @@ from spanferry.flows.build_outcomes import (
     reasons_of,
     rows_of,
     sample,
-    source_spans,
-    target_fields,
-    target_spans,
     task_of,
 )
 from spanferry.flows.members import Build
 from spanferry.flows.outcomes import Outcome
+from spanferry.flows.review_sheet import review_cells, review_columns, sheet_fields
 
 By = Literal["lowest-score", "disagreement", "random"]
-ABOUT: Final = ("language", "split", "id")
-"""Columns that say which example a row is."""
 
 
 def export_review(
@@ -46,7 +36,7 @@ def export_review(
     Rows that a person corrected before, and dropped ones, are left out.
 
     Args:
-        build: a finished build whose text a machine translated.
+        build: a finished build.
         path: ``.csv`` or ``.xlsx``.
         by: ``"lowest-score"``: the least sure first. ``"disagreement"``: those first whose methods disagreed on most
             spans. ``"random"``: a uniform sample, from which the whole can be judged.
@@ -56,46 +46,29 @@ def export_review(
 
     Raises:
         ConfigError: ``by``, the language or the file's ending is unknown.
-        BuildError: the build translates test data, whose text is the user's own.
+        DataError: a text is too long for the file.
     """
-    check_direction(build)
     if by not in get_args(By):
         raise ConfigError(f"--by {by}: {did_you_mean(by, get_args(By))}")
-    task = task_of(build)
-    if not all(map(task.has_field, task.fields)):
-        raise ConfigError(f"review: task {task.name!r} has lists of texts, and a sheet has one text a column")
-    names = languages_of(build, language)
-    columns = [*ABOUT, "score", "why", *(column for field in task.fields for column in text_columns(task, field))]
-    written = 0
-
-    def rows() -> Iterator[Sequence[str]]:
-        nonlocal written
-        for name in names:
-            kept = (row for row in rows_of(build, name) if not row.outcome["reasons"] and "machine" not in row.outcome)
-            for row in _choose(kept, by, n, f"{seed}/{name}"):
-                written += 1
-                yield _cells(name, row, task)
-
-    write_sheet(path, columns, rows())
-    return written
-
-
-def check_direction(build: Build) -> None:
-    """Refuse a build whose texts no machine wrote.
-
-    Raises:
-        BuildError: it is of test data.
-    """
-    if build.direction == "translate-test":
-        raise BuildError(
-            f"{build.folder.root}: found a translate-test build, expected one whose text a machine translated: the "
-            "text of test data is your own"
+    task, predicted = task_of(build), build.direction == "translate-test"
+    chosen: list[tuple[str, Row]] = []
+    for name in languages_of(build, language):
+        kept = (row for row in rows_of(build, name) if not row.outcome["reasons"] and "machine" not in row.outcome)
+        chosen += [(name, row) for row in _choose(kept, by, n, f"{seed}/{name}")]
+    fields = sheet_fields(task, (row.outcome for _, row in chosen))
+    cells = (
+        review_cells(
+            task,
+            fields,
+            row.outcome,
+            about=(name, row.split),
+            score=_score(row.outcome),
+            why=_why(row.outcome),
         )
-
-
-def text_columns(task: Task, field: str) -> tuple[str, str]:
-    """Return the columns that hold a field's source and target."""
-    return ("source", "target") if len(task.fields) == 1 else (f"source_{field}", f"target_{field}")
+        for name, row in chosen
+    )
+    write_sheet(path, review_columns(task, fields, predicted=predicted), cells)
+    return len(chosen)
 
 
 def _choose(rows: Iterable[Row], by: str, n: int, seed: str) -> list[Row]:
@@ -108,7 +81,7 @@ def _choose(rows: Iterable[Row], by: str, n: int, seed: str) -> list[Row]:
 
 
 def _least_sure(outcome: Outcome) -> tuple[float, ...] | None:
-    """Return the least score of an example's spans; after these come examples without any, by their translation's."""
+    """Return the least score of an example; after those with spans come the others."""
     score = _score(outcome)
     return None if score is None else (not outcome["projections"], score)
 
@@ -119,18 +92,14 @@ def _most_disputed(outcome: Outcome) -> tuple[float, ...] | None:
 
 
 def _score(outcome: Mapping[str, Any]) -> float | None:
-    if outcome["projections"]:
-        return lowest_score(outcome)
+    """Return how sure the machine is of an example: the least score of what it put there."""
+    said = outcome.get("prediction", {"scores": (), "label_scores": {}})
+    known = filter_none([lowest_score(outcome), *said["scores"], *said["label_scores"].values()])
+    if known or outcome["projections"]:
+        return min(known, default=None)
     return min(filter_none(each["score"] for each in outcome["translations"].values()), default=None)
 
 
-def _cells(language: str, row: Row, task: Task) -> list[str]:
-    outcome = row.outcome
-    score = _score(outcome)
+def _why(outcome: Outcome) -> list[str]:
     disputed = [each["label"] for each in outcome["projections"] if disagrees(each)]
-    why = [*reasons_of(outcome), *outcome["flags"], *(f"methods disagree on {label}" for label in disputed)]
-    sources = inline_fields(list(outcome["source"].items()), source_spans(outcome))
-    targets = inline_fields(list(target_fields(outcome).items()), target_spans(outcome))
-    texts = [text for field in task.fields for text in (sources[field], targets[field])]
-    about = [language, row.split, to_inline(outcome["id"], ())]
-    return [*about, "" if score is None else f"{score:.4f}", "; ".join(why), *texts]
+    return [*reasons_of(outcome), *outcome["flags"], *(f"methods disagree on {label}" for label in disputed)]

@@ -30,7 +30,10 @@ def export_command(
     seed: Annotated[int, typer.Option(help="Which random examples.")] = 0,
     lang: Annotated[str | None, typer.Option(metavar="de", help="This language only.")] = None,
 ) -> None:
-    """Write the examples that most need a person as a spreadsheet, spans written as [Marie Curie](PER)."""
+    """Write the examples that most need a person as a spreadsheet, spans written as [Marie Curie](PER).
+
+    Of predictions the spans are those on your own text, and only these and the labels are to be edited.
+    """
     from spanferry.flows.members import open_build
     from spanferry.flows.review import export_review
 
@@ -64,7 +67,10 @@ def lines(found: dict[str, Reviewed]) -> list[str]:
         return ["no rows: nothing was changed"]
     width = max(8, *map(len, found))
     said = [f"{'language':{width}}  {'rows':>6} {'changed':>8} {'chrF':>6} {'TER':>6} {'span F1':>8}"]
+    if any(each.labels is not None for each in found.values()):
+        said[0] += f" {'labels %':>8}"
     for name, each in found.items():
         f1 = f"{each.spans.exact.f1:8.2f}" if each.spans.per_label else f"{'-':>8}"
-        said.append(f"{name:{width}}  {each.rows:6,} {each.changed:8,} {each.chrf:6.2f} {each.ter:6.2f} {f1}")
+        labels = "" if each.labels is None else f" {each.labels:8.2f}"
+        said.append(f"{name:{width}}  {each.rows:6,} {each.changed:8,} {each.chrf:6.2f} {each.ter:6.2f} {f1}{labels}")
     return [*said, "the machine's version against what came back, over all rows of the file; chrF and TER by sacrebleu"]

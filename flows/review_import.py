@@ -13,19 +13,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from spanferry.data.errors import BuildError, DataError, did_you_mean
-from spanferry.data.example import Example, Span
+from spanferry.data.example import Span
 from spanferry.data.inline import from_inline
 from spanferry.data.spreadsheet import SheetRow, read_sheet
-from spanferry.data.tasks import Task
-from spanferry.flows.build_outcomes import languages_between, task_of
+from spanferry.flows.build_outcomes import task_of
 from spanferry.flows.config import load_config
-from spanferry.flows.corrections import Correction, read_corrections, write_corrections
+from spanferry.flows.corrections import read_corrections, write_corrections
 from spanferry.flows.dataset import finish_build
 from spanferry.flows.jobs import BuildPlan
 from spanferry.flows.members import Build, shards_of
-from spanferry.flows.outcomes import unpack
 from spanferry.flows.progress import Silent
-from spanferry.flows.review import ABOUT, check_direction, text_columns
+from spanferry.flows.review_row import Edited, edited_row, known_labels
+from spanferry.flows.review_sheet import review_columns
 from spanferry.flows.shards import read_records
 from spanferry.flows.source import read_before
 from spanferry.projection.metrics import SpanScores, span_scores
@@ -37,22 +36,9 @@ Bad = tuple[SheetRow, str]
 """A row, and what is wrong with it."""
 
 _MOST_ERRORS: Final = 50
-
-
-@dataclass(frozen=True)
-class Edited:
-    """A row of the spreadsheet beside the machine's version of it."""
-
-    machine: Example
-    correction: Correction
-
-    @property
-    def changed(self) -> bool:
-        """Whether a text or a span is another."""
-        return (
-            dict(self.machine.fields) != dict(self.correction.fields)
-            or tuple(sorted(self.machine.spans)) != self.correction.spans
-        )
+_FOR_PEOPLE: Final = frozenset({"score", "why"})
+"""Columns that nothing is read from."""
+_CHANGED_IDS: Final = "a program may have read it as a number or a date: take .xlsx, or import the column as text"
 
 
 @dataclass(frozen=True)
@@ -65,6 +51,7 @@ class Reviewed:
         chrf: chrF2 of the machine's texts against those that came back, 0 to 100, over all rows.
         ter: their translation edit rate, in per cent: edits a hundred words.
         spans: the machine's spans against those that came back.
+        labels: how many rows came back with the labels that were predicted, in per cent; None where none are.
     """
 
     rows: int
@@ -72,11 +59,13 @@ class Reviewed:
     chrf: float
     ter: float
     spans: SpanScores = field(default_factory=SpanScores)
+    labels: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data; percentages rounded to two decimals."""
         figures = {"rows": self.rows, "changed": self.changed, "chrf": round(self.chrf, 2), "ter": round(self.ter, 2)}
-        return figures | {"spans": self.spans.to_json()}
+        labels = {} if self.labels is None else {"labels": round(self.labels, 2)}
+        return figures | labels | {"spans": self.spans.to_json()}
 
 
 def import_review(build: Build, path: Path) -> dict[str, Reviewed]:
@@ -87,9 +76,8 @@ def import_review(build: Build, path: Path) -> dict[str, Reviewed]:
 
     Raises:
         DataError: rows are not good: one line a row says where, what was found and what was expected.
-        BuildError: the build is of test data, or parts of it are gone.
+        BuildError: parts of the build are gone.
     """
-    check_direction(build)
     plan = plan_again(build)
     with build.folder.claimed():
         edited = _check(build, path)
@@ -109,23 +97,27 @@ def plan_again(build: Build) -> BuildPlan:
     """
     folder = build.folder
     config = load_config(folder.root / "config.yaml")
-    splits = [read_before(folder, name) for name in build.report["source"]["splits"]]
-    whole = tuple(split for split in splits if split is not None)
-    if len(whole) < len(splits):
+    places = build.report["source"]["splits"]
+    splits = [split for place in places if (split := read_before(folder, place)) is not None]
+    if len(splits) < len(places):
         raise BuildError(f"{folder.root}: the source as it was read is gone; run the build again")
-    sources = {get_language(name).bcp47: whole for name in config.datasets}
+    own = build.direction == "translate-test"  # each language has splits of its own
+    sources = {
+        name: tuple(split for split in splits if not own or split.place == f"{name}/{split.name}")
+        for name in (get_language(each).bcp47 for each in config.datasets)
+    }
     return BuildPlan(config, folder, sources, build.report["models"])
 
 
 def _read(build: Build, path: Path, errors: list[Bad]) -> dict[Key, SheetRow]:
     """Return the rows of the spreadsheet by the example that they are about; note those that are about none."""
-    task = task_of(build)
-    needed = [*ABOUT, *(column for name in task.fields for column in text_columns(task, name))]
+    task, predicted = task_of(build), build.direction == "translate-test"
+    needed = {*review_columns(task, task.required_fields, predicted=predicted)} - _FOR_PEOPLE
     languages = build.report["languages"]
     found: dict[Key, SheetRow] = {}
     for row in read_sheet(path):
-        if missing := [column for column in needed if column not in row.cells]:
-            raise DataError(f"no column {missing[0]!r}: found {', '.join(row.cells)}", path=path)
+        if missing := sorted(needed - row.cells.keys()):
+            raise DataError(f"the header has no column {missing[0]!r}: found {', '.join(row.cells)}", path=path)
         language, split = row.cells["language"], row.cells["split"]
         if language not in languages:
             errors.append((row, f"found language {language!r}; {did_you_mean(language, languages)}"))
@@ -150,9 +142,10 @@ def _check(build: Build, path: Path) -> dict[Key, Edited]:
     Raises:
         DataError: rows are not good.
     """
-    task, labels = task_of(build), _labels(build)
+    task = task_of(build)
     errors: list[Bad] = []
     rows = _read(build, path, errors)
+    known = known_labels(build, {language for language, _, _ in rows})
     found: dict[Key, Edited] = {}
     seen: set[Key] = set()
     for key, outcome in _outcomes(build, rows):
@@ -162,11 +155,14 @@ def _check(build: Build, path: Path) -> dict[Key, Edited]:
             errors.append((row, f"example {key[2]!r} was dropped ({', '.join(outcome['reasons'])}): remove the row"))
             continue
         try:
-            found[key] = _edited(build, task, row, outcome, language=key[0], labels=labels)
+            found[key] = edited_row(build, task, row, outcome, language=key[0], known=known)
         except DataError as error:
             errors.append((row, f"{error.problem}{f'. Hint: {error.hint}' if error.hint else ''}"))
     errors += [
-        (rows[key], f"found id {key[2]!r}, which {key[0]}/{key[1]} of {build.folder.root} does not have")
+        (
+            rows[key],
+            f"found id {key[2]!r}, which {key[0]}/{key[1]} of {build.folder.root} does not have. Hint: {_CHANGED_IDS}",
+        )
         for key in rows.keys() - seen
     ]
     _raise(path, errors)
@@ -180,50 +176,6 @@ def _outcomes(build: Build, rows: Mapping[Key, SheetRow]) -> Iterator[tuple[Key,
             for outcome in read_records(shard):
                 if (key := (language, split, outcome["id"])) in rows:
                     yield key, outcome
-
-
-def _edited(
-    build: Build, task: Task, row: SheetRow, outcome: Mapping[str, Any], *, language: str, labels: frozenset[str]
-) -> Edited:
-    """Return one row beside the machine's version.
-
-    Raises:
-        DataError: it has another source, an empty target, spans that cannot be read, or an unknown label.
-    """
-    fields: dict[str, str] = {}
-    spans: list[Span] = []
-    for name in task.fields:
-        here, there = text_columns(task, name)
-        source, _ = from_inline(row.cells[here])
-        if source != outcome["source"][name]:
-            raise DataError(
-                f"{here}: found {_short(source)}, expected {_short(outcome['source'][name])}, as in the build",
-                hint="only the target is to be edited; if the data changed since, export again",
-            )
-        try:
-            fields[name], own = from_inline(row.cells[there], field=name)
-        except DataError as error:
-            raise DataError(f"{there}: {error.problem}", hint=error.hint) from None
-        if source.strip() and not fields[name].strip():
-            raise DataError(f"{there}: found nothing, expected a text")
-        if own and name != task.spans_in:
-            raise DataError(
-                f"{there}: found a span, and task {task.name!r} has none here", hint=r"\[ is only a bracket"
-            )
-        for span in own:
-            if span.label not in labels:
-                raise DataError(f"{there}: found label {span.label!r}; {did_you_mean(span.label, labels)}")
-        spans += own
-    machine = unpack(outcome["target"])
-    target = get_language(languages_between(build, language)[1]).flores
-    return Edited(machine, Correction(outcome["id"], outcome["source"], fields, tuple(sorted(spans)), target))
-
-
-def _labels(build: Build) -> frozenset[str]:
-    """Return the labels that spans of the build may have: those it has, and those that the source declares."""
-    seen = {label for entry in build.report["languages"].values() for label in entry["total"]["labels"]}
-    manifests = (build.folder.read_json(build.folder.source_split(name)) for name in build.report["source"]["splits"])
-    return frozenset(seen.union(*((facts or {}).get("spans") or () for facts in manifests)))
 
 
 def _store(build: Build, edited: Mapping[Key, Edited]) -> None:
@@ -254,6 +206,7 @@ def compare(rows: Sequence[Edited]) -> Reviewed:
         changed=sum(row.changed for row in rows),
         chrf=CHRF().corpus_score(machine, [people]).score,
         ter=TER(normalized=True, asian_support=True).corpus_score(machine, [people]).score,
+        labels=100 * (1 - sum(row.relabelled for row in rows) / len(rows)) if rows[0].correction.labels else None,
         spans=span_scores(
             {str(index): _comparable(row, row.correction.fields, row.correction.spans) for index, row in numbered},
             {str(index): _comparable(row, row.machine.fields, row.machine.spans) for index, row in numbered},
@@ -280,7 +233,3 @@ def _raise(path: Path, errors: Sequence[Bad]) -> None:
         lines = [f"{path}: row {row.number}: {problem}" for row, problem in ordered[:_MOST_ERRORS]]
         more = [f"{len(errors) - _MOST_ERRORS} more rows are not good"] if len(errors) > _MOST_ERRORS else []
         raise DataError("\n".join([*lines, *more, "nothing was stored"]))
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")

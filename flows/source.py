@@ -237,9 +237,14 @@ def _staged(folder: BuildFolder, origin: Origin, key: str) -> Split | None:
 
 
 def read_before(folder: BuildFolder, name: str) -> Split | None:
-    """Return a split that all languages share as the last build read it; None if a file of it is gone or damaged."""
+    """Return a split as the last build read it; None if a file of it is gone or damaged.
+
+    Args:
+        folder: of the build.
+        name: its place: ``"train"``, or ``"de/test"`` where each language has data of its own.
+    """
     facts = folder.read_json(folder.source_split(name))
-    return None if facts is None else _as_read(folder, name, name, facts)
+    return None if facts is None else _as_read(folder, name.rpartition("/")[2], name, facts)
 
 
 def _as_read(folder: BuildFolder, split: str, name: str, facts: Mapping[str, Any]) -> Split | None:

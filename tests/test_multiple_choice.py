@@ -20,11 +20,8 @@ from spanferry.data.formats import read_examples, write_examples
 from spanferry.data.multiple_choice import MULTIPLE_CHOICE, choice_fields, name_choices
 from spanferry.data.tasks import Reading
 from spanferry.flows.build import build
-from spanferry.flows.build_outcomes import task_of
 from spanferry.flows.config import parse_config
 from spanferry.flows.edition import make_edition
-from spanferry.flows.members import open_build
-from spanferry.flows.review import export_review
 from spanferry.projection.predict_choices import ChoiceNames
 from spanferry.projection.prediction import load_predictor
 
@@ -205,13 +202,6 @@ def test_a_publication_has_pairs_of_every_text(settings: Settings) -> None:
     assert edition.configs["de-en"] == {"train": len(pairs)} == {"train": 8}
     assert {"id": "1", "field": "choices/1", "translation": {"de": "Köln", "en": "Oslo"}} in pairs
     assert [row["label"] for row in rows_of(edition.root, "de")] == [1, 1]
-
-
-def test_a_sheet_for_review_is_refused(settings: Settings, tmp_path: Path) -> None:
-    done = open_build(build(parse_config(settings)).folder)
-    assert task_of(done) is MULTIPLE_CHOICE
-    with pytest.raises(ConfigError, match="lists of texts"):
-        export_review(done, tmp_path / "review.csv", n=1, by="random")
 
 
 def test_a_model_chooses_on_the_translation(test_settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import json
 import shutil
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from spanferry.data.errors import BuildError, ConfigError, DataError
+from spanferry.data.errors import ConfigError, DataError
 from spanferry.data.example import Example, Span
 from spanferry.data.inline import from_inline, to_inline
 from spanferry.data.spreadsheet import read_sheet, write_sheet
@@ -188,13 +189,6 @@ def test_scores_and_disagreement_choose_what_needs_a_person(tmp_path: Path, look
         export_review(opened, sheet, by="rondom")
 
 
-def test_test_data_is_not_reviewed(tmp_path: Path, looked_at: Any) -> None:
-    opened = open_build(looked_at.write(tmp_path / "build"))
-    predicted = Build(opened.folder, {**opened.report, "direction": "translate-test"}, {})
-    with pytest.raises(BuildError, match="found a translate-test build"):
-        export_review(predicted, tmp_path / "x.csv")
-
-
 def test_spans_of_an_edited_text_are_compared_by_their_words() -> None:
     machine = Example("1", {"text": "Anna in Ulm"}, (Span(0, 4, "PER"), Span(8, 11, "LOC")))
     person = Correction(
@@ -223,3 +217,127 @@ def test_a_sheet_saved_with_semicolons_is_read(tmp_path: Path) -> None:
         (2, {"a": "1", "b": "x, y"}),
         (4, {"a": "2", "b": ""}),
     ]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_corrections_come_back_as_excel_writes_them(finished: Build, tmp_path: Path, separator: str) -> None:
+    """With its byte-order mark, its line ends, the separator of its language, and quotes only where they are needed."""
+    sheet, saved = tmp_path / "review.csv", tmp_path / "saved.csv"
+    export_review(finished, sheet, n=3, by="random", language="de")
+    rows = [dict(row.cells) for row in read_sheet(sheet)]
+    rows[1]["target"] = 'Sie rief: "Komm;\nsofort,\t[Anna](PER)!"'
+    with saved.open("w", encoding="utf-8-sig", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0].keys(), dialect="excel", delimiter=separator)
+        writer.writeheader()
+        writer.writerows(rows)
+    assert import_review(finished, saved)["de"].changed == 1
+    row = parquet(finished.folder.root, "de")[rows[1]["id"]]
+    assert row["text"] == 'Sie rief: "Komm;\nsofort,\tAnna!"'
+    assert [row["text"][each["start"] : each["end"]] for each in row["spans"]] == ["Anna"]
+
+
+def test_corrections_come_back_as_programs_write_xlsx(finished: Build, tmp_path: Path) -> None:
+    """As LibreOffice and Excel do on saving: texts in one shared table, rows beside the data, cells typed anew."""
+    from openpyxl import load_workbook
+
+    sheet, saved = tmp_path / "review.xlsx", tmp_path / "saved.xlsx"
+    export_review(finished, sheet, n=3, by="random", language="de")
+    ids = [row.cells["id"] for row in read_sheet(sheet)]
+    book = load_workbook(sheet)
+    page = book.active
+    target = next(cell.column for cell in page[1] if cell.value == "target")
+    page.cell(2, target).value = 1867  # a number that was typed
+    page.cell(3, target).value = "\\=SUM(A1)"
+    page.cell(200, 1).value = None  # an empty row that was formatted
+    book.create_sheet("notes")["A1"] = "Please look at row 2."
+    book.save(saved)
+    assert import_review(finished, saved)["de"].changed == 2
+    rows = parquet(finished.folder.root, "de")
+    assert [rows[each]["text"] for each in ids[:2]] == ["1867", "=SUM(A1)"]
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (datetime.date(1867, 11, 7), r"a date, '1867-11-07 00:00:00'"),
+        (datetime.time(8, 30), "a date, '08:30:00'"),
+        ("=SUM(A1)", r"a formula, '=SUM\(A1\)'"),
+        ("#NAME?", r"the error of a formula, '#NAME\?'"),
+        (True, "a truth value, 'True'"),
+    ],
+)
+def test_what_a_program_took_for_something_else_is_named(
+    finished: Build, tmp_path: Path, published: Published, value: Any, found: str
+) -> None:
+    from openpyxl import load_workbook
+
+    sheet = tmp_path / "review.xlsx"
+    export_review(finished, sheet, n=3, by="random", language="de")
+    edit_xlsx = load_workbook(sheet)
+    edit_xlsx.active["G3"] = value
+    edit_xlsx.save(sheet)
+    before = published(finished.folder.root)
+    with pytest.raises(DataError, match=rf"review\.xlsx: row 3, column G: found {found}, expected text") as caught:
+        import_review(finished, sheet)
+    assert "\n" not in str(caught.value) and published(finished.folder.root) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda text: text.replace("target", "Ziel", 1),
+            "the header has no column 'target': found language, split",
+        ),
+        (lambda text: text.replace("why", "target", 1), "row 1: found the column 'target' twice, expected it once"),
+        (lambda text: text + "de,train,x,,,a,b,c\r\n", "row 5: found 8 cells, expected 7, as the header"),
+        (lambda text: "", "found an empty table, expected a header"),
+        (lambda text: text + '"de', "broken CSV: unexpected end of data"),
+        (
+            lambda text: text.replace("ent-", "7", 1),
+            "found id '7[0-9]+', which de/train of .* Hint: a program may",
+        ),
+    ],
+)
+def test_a_broken_sheet_is_one_line(
+    finished: Build, tmp_path: Path, published: Published, change: Callable[[str], str], message: str
+) -> None:
+    sheet = tmp_path / "review.csv"
+    export_review(finished, sheet, n=3, by="random", language="de")
+    before = published(finished.folder.root)
+    sheet.write_text(change(sheet.read_text(encoding="utf-8-sig")), encoding="utf-8-sig", newline="")
+    with pytest.raises(DataError, match=rf"review\.csv: .*{message}") as caught:
+        import_review(finished, sheet)
+    assert len(str(caught.value).removesuffix("\nnothing was stored").splitlines()) == 1
+    assert published(finished.folder.root) == before
+
+
+def test_a_sheet_in_another_encoding_is_named(finished: Build, tmp_path: Path) -> None:
+    sheet = tmp_path / "review.csv"
+    sheet.write_bytes("language,split,id\nde,train,Köln\n".encode("cp1252"))
+    with pytest.raises(DataError, match=r"review\.csv: not UTF-8: .* Hint: save it as CSV UTF-8"):
+        import_review(finished, sheet)
+    with pytest.raises(DataError, match=r"gone\.csv: no such file"):
+        import_review(finished, tmp_path / "gone.csv")
+
+
+def test_corrections_stay_when_rows_are_put_in_front(build_settings: Settings, tmp_path: Path) -> None:
+    """Also where the data has no ids: then they are made from what a row says, never from where it stands."""
+    source = tmp_path / "rows.conll"
+    rows = ["Anna\tB-PER\nlaughs\tO\n", "Klara\tB-PER\nsings\tO\n", "Nobody\tO\nsleeps\tO\n"]
+    source.write_text("\n".join(rows), encoding="utf-8")
+    build_settings |= {"targets": ["de"], "limit": None, "projection": {"aligner": "fake"}}
+    build_settings["source"]["path"] = str(source)
+    build_settings["run"]["shard_rows"] = 2
+    folder = build(parse_config(build_settings)).folder
+    sheet = tmp_path / "review.csv"
+    export_review(open_build(folder), sheet, by="random")
+    [id_] = [row.cells["id"] for row in read_sheet(sheet) if "Klara" in row.cells["source"]]
+    edit(sheet, {id_: "[Clara](PER) singt"})
+    import_review(open_build(folder), sheet)
+    source.write_text("\n".join(["New\tO\n", *rows[:2], "Newer\tO\n", rows[2]]), encoding="utf-8")
+    total = build(parse_config(build_settings)).report["languages"]["de"]["total"]
+    assert total["post_edited"] == 1 and "corrections_unused" not in total
+    assert [row["text"] for row in parquet(folder, "de").values()] == [
+        "New", "Anna laughs", "Clara singt", "Newer", "Nobody sleeps"
+    ]  # fmt: skip
