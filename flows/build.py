@@ -22,12 +22,12 @@ from spanferry.flows.dataset import NothingFinished, finish_build
 from spanferry.flows.failures import Undone, by_language, failure_of, note_failure, stops_the_build
 from spanferry.flows.jobs import BuildPlan, Job, note_plan
 from spanferry.flows.parts import Parts, asked_since, asked_so_far, load_parts
+from spanferry.flows.places import locate, stored_at
 from spanferry.flows.predict_work import ask_for_predictions
 from spanferry.flows.progress import Progress, Silent
 from spanferry.flows.report import BuildResult, Timing, languages_failed
 from spanferry.flows.shards import remove_temporary
 from spanferry.flows.source import stage
-from spanferry.flows.stored import locate, stored_at
 from spanferry.flows.work import Translated, carry_examples, read_shard, translate_examples, write_shard
 from spanferry.projection.prediction import PredictionsMissing
 from spanferry.translation.languages import Language, get_language, require_language

@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 
 from spanferry.flows.jobs import Job
 from spanferry.flows.leases import Lease
+from spanferry.flows.places import stored_of
 from spanferry.flows.shards import Sidecar, is_held
-from spanferry.flows.stored import stored_of
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,14 @@ def done(job: Job) -> Sidecar | None:
     if (here := job.done()) is not None or (stored := stored_of(job)) is None:
         return here
     return stored.done(job)
+
+
+def unfinished(jobs: Sequence[Job]) -> list[Job]:
+    """Return the shards that are done nowhere; nothing is fetched."""
+    open_jobs = [job for job in jobs if job.done() is None]
+    if not open_jobs or (stored := stored_of(open_jobs[0])) is None:
+        return open_jobs
+    return stored.unfinished(open_jobs)
 
 
 def settle(jobs: Sequence[Job]) -> None:

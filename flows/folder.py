@@ -169,7 +169,7 @@ class BuildFolder:
             lock.release()
 
     def _claimed_in_storage(self) -> AbstractContextManager[None]:
-        from spanferry.flows.stored import stored_at
+        from spanferry.flows.places import stored_at
 
         stored = stored_at(self.root)
         return nullcontext() if stored is None else stored.claimed()

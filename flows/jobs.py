@@ -12,9 +12,9 @@ from spanferry.data.errors import BuildError
 from spanferry.data.signature import fingerprint
 from spanferry.flows.config import AnyConfig
 from spanferry.flows.folder import BuildFolder
+from spanferry.flows.places import stored_at
 from spanferry.flows.shards import Sidecar, finished, write_json
 from spanferry.flows.source import Split
-from spanferry.flows.stored import stored_at
 from spanferry.translation.languages import Language, get_language
 
 STEPS = {

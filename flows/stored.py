@@ -14,8 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
-import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from spanferry.data.errors import BuildError, ConfigError
+from spanferry.data.errors import BuildError
 from spanferry.flows.folder import BuildFolder, check_contents
 from spanferry.flows.leases import Lease, Worker, machine_of
-from spanferry.flows.shards import Sidecar, file_digest, parse_sidecar, sidecar_path, write_json, write_sidecar
-from spanferry.flows.storage import Entry, Storage, in_parallel, is_url
+from spanferry.flows.shards import Sidecar, file_digest, parse_sidecar, sidecar_path, write_sidecar
+from spanferry.flows.storage import Entry, Storage, in_parallel
 
 if TYPE_CHECKING:
     from spanferry.flows.jobs import Job
@@ -51,20 +49,14 @@ class StoredBuild:
     """A build in shared storage, as one process on one machine sees it.
 
     Args:
-        url: of the build.
-        root: the work folder.
-
-    Raises:
-        ConfigError: the URL or the work folder is not good.
-        BuildError: the storage cannot be reached.
+        storage: where it lies.
+        folder: the work folder.
+        home: id of the work folder.
     """
 
-    def __init__(self, url: str, root: Path) -> None:
-        self.storage = Storage(url)
-        self.folder = BuildFolder(root)
+    def __init__(self, storage: Storage, folder: BuildFolder, home: str) -> None:
+        self.storage, self.folder, self._home = storage, folder, home
         self._entries: dict[str, Entry] = {}
-        self._home = _home(self.folder, self.storage.url)
-        self.storage.check()
 
     @cached_property
     def _worker(self) -> Worker:
@@ -174,9 +166,7 @@ class StoredBuild:
 
         A shard that is damaged in the storage, or on its way, counts as not finished.
         """
-        entries: dict[str, Entry] = {}
-        for place in dict.fromkeys(Path(job.output).parent for job in jobs):
-            entries |= self.storage.entries(self.name(place))
+        entries = self._around(jobs)
         in_parallel(lambda job: self._settle(job, entries), jobs)
         self.fetch([name for name in entries if name.endswith(".failed")], entries)
 
@@ -195,6 +185,18 @@ class StoredBuild:
             self.storage.remove([self.name(sidecar)])  # damaged: whoever claims it next does it again
         if here is not None:
             self._send_shard(path)
+
+    def unfinished(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return the shards that are not finished in the storage."""
+        entries = self._around(jobs)
+        begun = [job for job in jobs if self.name(sidecar_path(Path(job.output))) in entries]
+        done = {job.output for job, found in zip(begun, in_parallel(self.done, begun), strict=True) if found}
+        return [job for job in jobs if job.output not in done]
+
+    def _around(self, jobs: Sequence[Job]) -> dict[str, Entry]:
+        """Return what is in the storage where these shards lie."""
+        places = dict.fromkeys(Path(job.output).parent for job in jobs)
+        return {name: entry for place in places for name, entry in self.storage.entries(self.name(place)).items()}
 
     def done(self, job: Job) -> Sidecar | None:
         """Return the sidecar of a shard that is finished in the storage; its file may not be here."""
@@ -307,94 +309,6 @@ class StoredBuild:
                 return True
         # The tag of an encrypted file, or of one that was sent in parts, is no MD5 of it.
         return entry.size <= _SMALL and self.storage.read(self.name(path)) == path.read_bytes()
-
-
-_opened: dict[Path, StoredBuild] = {}
-"""The work folders of this process."""
-
-
-def stored_at(root: Path) -> StoredBuild | None:
-    """Return the storage of which a folder is the work folder in this process; None for any other folder."""
-    return _opened.get(root.absolute()) if _opened else None
-
-
-def stored_of(job: Job) -> StoredBuild | None:
-    """Return the storage that a shard belongs to; None if its folder is all there is."""
-    return stored_at(Path(job.output).parents[4]) if _opened else None
-
-
-def locate(place: str | Path, folder: str | Path | None = None) -> BuildFolder:
-    """Return the folder of a build: the one that is named, or the work folder of a URL.
-
-    Args:
-        place: an `output`: a folder, or a URL.
-        folder: the work folder of a URL; `work_folder` chooses if absent.
-
-    Raises:
-        ConfigError: the URL or the work folder is not good.
-        BuildError: the storage cannot be reached.
-
-    >>> locate("out/demo").root.as_posix()
-    'out/demo'
-    """
-    place = str(place)
-    if not is_url(place):
-        return BuildFolder(Path(place.removeprefix("file://")))
-    root = (work_folder(place) if folder is None else Path(folder).expanduser()).absolute()
-    if (known := _opened.get(root)) is None or known.storage.url != place.rstrip("/"):
-        _opened[root] = StoredBuild(place, root)
-    return BuildFolder(root)
-
-
-def fetched(place: str | Path) -> BuildFolder:
-    """Return the folder of a finished build to read from; of one in shared storage, fetch what is new there first.
-
-    Raises:
-        ConfigError, BuildError: as `locate`, or a build is working in the work folder.
-    """
-    folder = locate(place)
-    if (stored := stored_at(folder.root)) is not None:
-        stored.fetch_build()
-    return folder
-
-
-def work_folder(url: str) -> Path:
-    """Return where on this machine a build in shared storage is worked on, unless ``run.work_folder`` says otherwise.
-
-    >>> work_folder("s3://bucket/builds/demo").name
-    'bucket-builds-demo-01ec9d67'
-    """
-    from spanferry.translation.checkpoints import cache_folder
-
-    name = re.sub(r"[^A-Za-z0-9]+", "-", url.partition("://")[2]).strip("-")[-60:]
-    return cache_folder() / "builds" / f"{name}-{hashlib.sha256(url.rstrip('/').encode()).hexdigest()[:8]}"
-
-
-def _home(folder: BuildFolder, url: str) -> str:
-    """Return the id of a work folder; make it one of this URL if it is new.
-
-    Raises:
-        ConfigError: it is another build's, or something else's.
-    """
-    mark = folder.state / "store.json"
-    folder.state.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.state / "store.lock"):
-        facts = folder.read_json(mark)
-        if facts is None:
-            others = sorted(path.name for path in folder.root.iterdir() if path != folder.state)
-            others += sorted(path.name for path in folder.state.iterdir() if not path.name.startswith("store."))
-            if others:
-                raise ConfigError(
-                    f"run.work_folder {folder.root}: found {others[0]}, expected an empty folder or the work folder of "
-                    f"{url}; name another"
-                )
-            facts = {"url": url, "id": secrets.token_hex(4)}
-            write_json(mark, facts)
-    if facts["url"] != url:
-        raise ConfigError(
-            f"run.work_folder {folder.root}: is the work folder of {facts['url']}; name another for {url}"
-        )
-    return str(facts["id"])
 
 
 def _files(place: Path) -> list[Path]:

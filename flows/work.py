@@ -19,10 +19,10 @@ from spanferry.flows.jobs import Direction, Job
 from spanferry.flows.marked import Marks, translate_with_marks
 from spanferry.flows.outcomes import Outcome, count, outcome, unpack
 from spanferry.flows.parts import Parts, load_parts, markers_of
+from spanferry.flows.places import locate, stored_at
 from spanferry.flows.predict_work import predict_and_carry
 from spanferry.flows.report import check_balance
 from spanferry.flows.shards import Sidecar, file_digest, finish, read_records, write_records
-from spanferry.flows.stored import locate, stored_at
 from spanferry.projection.carry import carry
 from spanferry.translation.base import Translation
 from spanferry.translation.jointly import translate_jointly
