@@ -7,18 +7,17 @@ shards; the build that it helps reads the source before, and writes the dataset 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from spanferry.data.errors import BuildError
 from spanferry.flows.build import choose_languages, do_shards, require_languages
+from spanferry.flows.claims import unfinished
 from spanferry.flows.config import AnyConfig
 from spanferry.flows.failures import Undone, by_language
-from spanferry.flows.folder import BuildFolder
 from spanferry.flows.jobs import BuildPlan, Job, noted_jobs
 from spanferry.flows.parts import load_parts
+from spanferry.flows.places import locate, stored_at
 from spanferry.flows.progress import Progress, Silent
 from spanferry.flows.report import LanguagesFailed, Timing
-from spanferry.flows.shards import finished
 
 
 def help_build(
@@ -38,9 +37,9 @@ def help_build(
         BuildError: no build was begun there; or the settings or models here would compute something else.
         LanguagesFailed: shards failed here; the build itself tries them once more.
     """
-    folder = BuildFolder(Path(config.output))
-    folder.check()
     languages = choose_languages(config, only)
+    folder = locate(config.output, config.run.work_folder)
+    folder.check()
     noted = noted_jobs(folder)
     parts = load_parts(config)
     require_languages(config, languages, parts)
@@ -50,12 +49,14 @@ def help_build(
     for language in languages:
         jobs = noted.get(language.bcp47, [])
         _require_same(plan, jobs)
-        open_jobs = [job for job in jobs if job.done() is None]
+        open_jobs = unfinished(jobs)
         if open_jobs:
             timings[language.bcp47] = do_shards(
                 language.bcp47, jobs, open_jobs, parts,
                 progress=progress or Silent(), undone=undone, to_the_end=False,
             )  # fmt: skip
+    if (stored := stored_at(folder.root)) is not None:
+        stored.rest()
     if undone.failed:
         lines = [f"{language}: {reason}" for language, reason in by_language(undone.failed).items()]
         raise LanguagesFailed("\n".join([*lines, "they failed here; the build that this one helps tries them again"]))
@@ -65,9 +66,8 @@ def help_build(
 def _require_same(plan: BuildPlan, jobs: Sequence[Job]) -> None:
     """Refuse to help with something else than what would be computed here."""
     for job in jobs[:1]:
-        source = finished(Path(job.source))
-        if source is None or plan.key(source.checksum, job.direction) != job.key:
+        if plan.key(job.checksum, job.direction) != job.key:
             raise BuildError(
-                f"{plan.folder.root}: the build there has other settings or other models than this one would have, "
+                f"{plan.config.output}: the build there has other settings or other models than this one would have, "
                 "here; take the same configuration, models and version of spanferry, or begin the build again"
             )
