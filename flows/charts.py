@@ -15,7 +15,9 @@ _LEFT: Final = 130
 _ROW: Final = 26
 
 
-def stacked_bars(title: str, rows: Mapping[str, Mapping[str, int]], parts: Mapping[str, str], *, axis: str) -> str:
+def stacked_bars(
+    title: str, rows: Mapping[str, Mapping[str, int]], parts: Mapping[str, str], *, axis: str, unit: str
+) -> str:
     """Return bars of shares, one a row, each cut into parts: 0 to 100 % from left to right.
 
     Args:
@@ -23,10 +25,17 @@ def stacked_bars(title: str, rows: Mapping[str, Mapping[str, int]], parts: Mappi
         rows: name of a bar -> part -> number.
         parts: part -> class of its colour, in order.
         axis: what the horizontal axis shows.
+        unit: what is counted: the name of the numbers at the right.
     """
     height = len(rows) * _ROW + 40
     span = _WIDTH - _LEFT - 70
-    drawn = []
+    base = len(rows) * _ROW
+    drawn = [_text(_WIDTH - 64, base + 15, unit, "start", "quiet")]
+    for tick in range(0, 101, 25):
+        x = _LEFT + span * tick / 100
+        drawn.append(f'<line class="grid" x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{base}"/>')
+        drawn.append(_text(x, base + 15, f"{tick} %", "middle", "quiet"))
+    drawn.append(_text(_LEFT + span / 2, base + 33, axis, "middle"))
     for index, (name, numbers) in enumerate(rows.items()):
         top, total, left = index * _ROW, sum(numbers.values()), float(_LEFT)
         drawn.append(_text(_LEFT - 8, top + 17, name, "end"))
@@ -41,12 +50,6 @@ def stacked_bars(title: str, rows: Mapping[str, Mapping[str, int]], parts: Mappi
                 )
             left += wide
         drawn.append(_text(_WIDTH - 64, top + 17, f"{total:,}", "start", "quiet"))
-    base = len(rows) * _ROW
-    for tick in range(0, 101, 25):
-        x = _LEFT + span * tick / 100
-        drawn.append(f'<line class="grid" x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{base}"/>')
-        drawn.append(_text(x, base + 15, f"{tick} %", "middle", "quiet"))
-    drawn.append(_text(_LEFT + span / 2, base + 33, axis, "middle"))
     return _svg(title, _WIDTH, height, drawn)
 
 
@@ -91,14 +94,14 @@ def histogram(
 
 
 def _round_up(number: int) -> int:
-    """Return the next number of one digit and zeros that is even, so that half of it is whole.
+    """Return the next number of one digit and zeros, half of which is whole.
 
-    >>> [_round_up(number) for number in (1, 7, 12, 101, 4800)]
-    [2, 8, 20, 200, 6000]
+    >>> [_round_up(number) for number in (1, 7, 12, 254, 4800)]
+    [2, 8, 20, 300, 5000]
     """
     power = int(10 ** (len(str(number)) - 1))
-    steps = -(-number // power)
-    return (steps + steps % 2) * power
+    rounded = -(-number // power) * power
+    return rounded + rounded % 2
 
 
 def _short(number: int) -> str:

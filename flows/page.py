@@ -26,35 +26,46 @@ from spanferry.flows.build_outcomes import (
 )
 from spanferry.flows.figures import LanguageFigures
 from spanferry.flows.members import Build
+from spanferry.flows.page_links import Chosen, PageLinks
 from spanferry.flows.page_sections import sections, share
+from spanferry.projection.by_alignment import TokenLink
 from spanferry.translation.languages import get_language
 
+PAGE_BYTES: Final = 1_950_000
+"""Size of the largest page: under 2 MB, however large the build."""
 EXAMPLES_BYTES: Final = 1_200_000
-"""Room for examples: with everything else a page stays under 2 MB."""
+"""Room for examples; less where the figures of many languages take more than the rest."""
 _LARGEST: Final = 40_000
 
 
-def render(build: Build, figures: Mapping[str, LanguageFigures], *, tokenizer: str | None) -> str:
+def render(
+    build: Build, figures: Mapping[str, LanguageFigures], chosen: Chosen, links: PageLinks, *, tokenizer: str | None
+) -> str:
     """Return the page.
 
     Args:
         build: a finished build.
         figures: language, BCP-47 -> what `collect` found.
+        chosen: the examples that it shows, see `pick_examples`.
+        links: the links between their words.
         tokenizer: what the tokens were counted with; None where they were not.
     """
     parts = {name: files("spanferry.flows").joinpath("page", name).read_text(encoding="utf-8") for name in _FILES}
     name = build.folder.root.resolve().name
-    return Template(parts["page.html"]).substitute(
-        title=escape(f"{name}: what was kept and what was lost"),
-        name=escape(name),
-        lead=_lead(build),
-        style=parts["page.css"],
-        script=parts["page.js"],
-        sections="\n".join(sections(build, figures, tokenizer)),
-        signature=escape(build.report["signature"]),
-        version=escape(build.report["spanferry"]),
-        examples=as_script_data({"examples": pick_examples(figures)}),
-    )
+    values = {
+        "title": escape(f"{name}: what was kept and what was lost"),
+        "name": escape(name),
+        "lead": _lead(build),
+        "style": parts["page.css"],
+        "script": parts["page.js"],
+        "sections": "\n".join(sections(build, figures, tokenizer)),
+        "links": escape(links.said),
+        "signature": escape(build.report["signature"]),
+        "version": escape(build.report["spanferry"]),
+    }
+    taken = sum(map(_bytes, [parts["page.html"], *values.values()]))
+    records = example_records(chosen, links, figures, room=min(EXAMPLES_BYTES, PAGE_BYTES - taken))
+    return Template(parts["page.html"]).substitute(values, examples=as_script_data({"examples": records}))
 
 
 _FILES: Final = ("page.html", "page.css", "page.js")
@@ -89,15 +100,16 @@ def _lead(build: Build) -> str:
     )
 
 
-def pick_examples(figures: Mapping[str, LanguageFigures]) -> list[dict[str, Any]]:
-    """Return the examples of the page: in turn one of each group of each language, while there is room.
+def pick_examples(figures: Mapping[str, LanguageFigures]) -> list[tuple[str, Row]]:
+    """Return examples for the page, with their languages: in turn one of each group of each language.
 
-    So that every language, reason and label is there, however large the build and long its texts.
+    So that every language, reason and label is there, however large the build and long its texts: there may be more
+    than the page has room for, and the last ones are the least missed.
     """
     queues = [
         [(language, row) for row in rows] for language, found in figures.items() for rows in found.examples.values()
     ]
-    chosen: dict[tuple[str, str, str], dict[str, Any]] = {}
+    chosen: dict[tuple[str, str, str], tuple[str, Row]] = {}
     room = EXAMPLES_BYTES
     for item in chain.from_iterable(zip_longest(*queues)):
         if item is None:
@@ -106,19 +118,48 @@ def pick_examples(figures: Mapping[str, LanguageFigures]) -> list[dict[str, Any]
         key = (language, row.split, row.outcome["id"])
         if key in chosen:
             continue
-        record = example_record(language, row, figures[language])
-        size = len(as_script_data(record).encode("utf-8", "surrogatepass"))
+        size = _size(example_record(language, row, figures[language]))
         if size <= min(room, _LARGEST):
-            chosen[key] = record
+            chosen[key] = item
             room -= size
+    return list(chosen.values())
+
+
+def example_records(
+    chosen: Chosen, links: PageLinks, figures: Mapping[str, LanguageFigures], *, room: int = EXAMPLES_BYTES
+) -> list[dict[str, Any]]:
+    """Return what the page's script needs of the examples that there is room for, in the order of the page.
+
+    Args:
+        chosen: the most wanted first.
+        links: the links between their words.
+        figures: language, BCP-47 -> what `collect` found.
+        room: bytes that they may take.
+    """
+    records = []
+    for language, row in chosen:
+        found = links.found.get((language, row.split, row.outcome["id"]), {})
+        record = example_record(language, row, figures[language], found)
+        room -= _size(record)
+        if room < 0:
+            break
+        records.append(record)
     order = {language: index for index, language in enumerate(figures)}
-    return sorted(
-        chosen.values(), key=lambda each: (order[each["language"]], not each["reasons"], each["split"], each["id"])
-    )
+    return sorted(records, key=lambda each: (order[each["language"]], not each["reasons"], each["split"], each["id"]))
 
 
-def example_record(language: str, row: Row, found: LanguageFigures) -> dict[str, Any]:
-    """Return what the page's script needs of one example."""
+def _size(record: Mapping[str, Any]) -> int:
+    return _bytes(as_script_data(record)) + 1  # and a comma
+
+
+def _bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def example_record(
+    language: str, row: Row, found: LanguageFigures, links: Mapping[str, Sequence[TokenLink]] | None = None
+) -> dict[str, Any]:
+    """Return what the page's script needs of one example; ``links`` are those between its words, by field."""
     outcome = row.outcome
     target = target_fields(outcome)
     names = list(outcome["source"])
@@ -136,6 +177,7 @@ def example_record(language: str, row: Row, found: LanguageFigures) -> dict[str,
         "fields": [[name, outcome["source"][name], target[name]] for name in names],
         "labels": {} if outcome["target"] is None else outcome["target"]["labels"],
         "spans": list(_spans(outcome, names)),
+        "links": [] if not links else [[*chain(*chain(*links.get(name, ())))] for name in names],
     }
 
 

@@ -12,6 +12,9 @@ from spanferry.flows.members import Build
 from spanferry.translation.languages import get_language
 
 _MOST_LABELS: Final = 40
+"""Rows of a language's table of labels."""
+_MOST_LABEL_ROWS: Final = 2000
+"""Of all languages: a page of a hundred of them stays small."""
 _MOST_CHARTS: Final = 24
 
 
@@ -91,7 +94,9 @@ def _kept(build: Build, figures: Mapping[str, LanguageFigures]) -> str:
         legend = "".join(f'<li><span class="key {style}"></span>{escape(fate)}</li>' for fate, style in styles.items())
         charts = [
             f'<ul class="legend">{legend}</ul>',
-            stacked_bars("What became of the spans of each language", fates, styles, axis="share of the spans"),
+            stacked_bars(
+                "What became of the spans of each language", fates, styles, axis="share of the spans", unit="spans"
+            ),
         ]
     return _section(
         "Kept and lost",
@@ -112,6 +117,7 @@ def _by_fate(found: LanguageFigures) -> dict[str, int]:
 
 def _labels(figures: Mapping[str, LanguageFigures]) -> str:
     tables = []
+    most = min(_MOST_LABELS, _MOST_LABEL_ROWS // len(figures))
     for name, found in figures.items():
         by_label: dict[str, dict[str, int]] = {}
         for (label, fate), number in found.fates.items():
@@ -119,7 +125,7 @@ def _labels(figures: Mapping[str, LanguageFigures]) -> str:
         if not by_label:
             continue
         reasons = sorted({fate for fates in by_label.values() for fate in fates} - {CARRIED})
-        worst = sorted(by_label.items(), key=lambda item: (-_lost(item[1]), item[0]))[:_MOST_LABELS]
+        worst = sorted(by_label.items(), key=lambda item: (-_lost(item[1]), item[0]))[:most]
         rows = [
             [
                 label,
@@ -184,19 +190,21 @@ def _scores(figures: Mapping[str, LanguageFigures]) -> str:
         ("confidence", "confidence", "probability that a span is right, 0 to 1", "spans", unit_ticks),
         ("translations", "translation scores", "mean natural-log probability of a token", "texts", log_ticks),
     ]
-    drawn = []
+    charts = []
     for attribute, what, axis, unit, ticks in kinds:
+        drawn = []
         for name, found in _largest(figures).items():
             each: Histogram = getattr(found, attribute)
             if each.total:
                 title = f"{name}: {what}, mean {each.mean:.2f}".replace(" -", " −")
                 drawn.append(histogram(title, each.edges, each.counts, axis=axis, unit=unit, ticks=ticks))
+        charts += [_charts(drawn, figures)] if drawn else []
     explained = (
         "How sure the methods are, each by its own scale: scores of spans by the projection method, of texts by the "
         "translation model. Only a confidence, of a build with a calibration, is a probability of being right. The "
         "leftmost bin of translation scores holds all below."
     )
-    return _section("Scores", explained, _charts(drawn, figures)) if drawn else ""
+    return _section("Scores", explained, *charts) if charts else ""
 
 
 def _identified(figures: Mapping[str, LanguageFigures]) -> str:

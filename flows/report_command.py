@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def report_command(
     *,
-    build: Annotated[Path, typer.Argument(metavar="BUILD", help="Folder of a finished build.")],
+    build: Annotated[str, typer.Argument(metavar="BUILD", help="Folder or URL of a finished build.")],
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="The page; BUILD/report.html if absent.")
     ] = None,
@@ -23,20 +23,31 @@ def report_command(
         typer.Option(metavar="NAME", help="Count tokens with this model's: a folder, a tokenizer.json, a hub id."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Which random examples.")] = 0,
+    links: Annotated[
+        bool, typer.Option("--links/--no-links", help="Link the words of the examples, with the build's aligner.")
+    ] = True,
 ) -> None:
     """Write a page that shows what a build kept and lost, and examples: one file that needs nothing else."""
-    place = write_report(build, output, tokenizer=tokenizer, seed=seed)
+    place = write_report(build, output, tokenizer=tokenizer, seed=seed, links=links)
     print(f"wrote {place}: {place.stat().st_size / 1000:,.0f} kB. Open it in a browser")
 
 
-def write_report(root: Path, output: Path | None = None, *, tokenizer: str | None = None, seed: int = 0) -> Path:
+def write_report(
+    place: str | Path,
+    output: Path | None = None,
+    *,
+    tokenizer: str | None = None,
+    seed: int = 0,
+    links: bool = True,
+) -> Path:
     """Write the page of a finished build; return where.
 
     Args:
-        root: folder of the build.
+        place: folder or URL of the build.
         output: the file; ``report.html`` in the build if None.
         tokenizer: what to count tokens with; the translation model's own if None and it has one in a file.
         seed: of the random samples; the same seed gives the same page.
+        links: load the build's aligner and link the words of the examples.
 
     Raises:
         SpanferryError: there is no finished build, or no such tokenizer.
@@ -44,16 +55,19 @@ def write_report(root: Path, output: Path | None = None, *, tokenizer: str | Non
     from spanferry.flows.build_outcomes import languages_of
     from spanferry.flows.figures import collect
     from spanferry.flows.members import open_build
-    from spanferry.flows.page import render
+    from spanferry.flows.page import pick_examples, render
+    from spanferry.flows.page_links import NOT_ASKED, PageLinks, link_examples
     from spanferry.flows.shards import writing_text
 
-    build = open_build(root)
+    build = open_build(place)
     name, count = choose_tokenizer(build, tokenizer)
     figures = {each: collect(build, each, tokenize=count, seed=seed) for each in languages_of(build)}
-    place = output or root / "report.html"
-    with writing_text(place) as stream:
-        stream.write(render(build, figures, tokenizer=name))
-    return place
+    chosen = pick_examples(figures)
+    found = link_examples(build, chosen) if links else PageLinks(NOT_ASKED)
+    page = output or build.folder.root / "report.html"
+    with writing_text(page) as stream:
+        stream.write(render(build, figures, chosen, found, tokenizer=name))
+    return page
 
 
 def choose_tokenizer(

@@ -174,7 +174,7 @@ class AlignmentProjector:
 
     def _aligned(
         self, texts: Sequence[TranslatedText], source: str, target: str
-    ) -> list[tuple[Sequence[Token], Sequence[Token], list[Link]]]:
+    ) -> list[tuple[tuple[Token, ...], tuple[Token, ...], list[Link]]]:
         """Return, a text with spans, the tokens of both sides and the aligner's links between them."""
         source_tokens = _tokens([text.source for text in texts], [text.source_tokens for text in texts], source)
         target_tokens = _tokens([text.target for text in texts], [text.target_tokens for text in texts], target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -179,3 +180,31 @@ def classifier(classifiers: ModuleType, tmp_path_factory: pytest.TempPathFactory
 def looked_at() -> ModuleType:
     """The module that writes a small finished build in Arabic, Chinese and German (`tests/looked_at.py`)."""
     return _module(ROOT / "tests" / "looked_at.py")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Callable[..., Any]]:
+    """Open a page in Chromium, ``"light"`` or ``"dark"``; what it logs, asks of the network or throws is kept."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no chromium on this machine")
+    if importlib.util.find_spec("playwright") is None:
+        pytest.skip("no playwright to drive the browser: pip install playwright")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
+
+        def open_page(path: Path, scheme: str = "light") -> Any:
+            tab = opened.new_page(viewport={"width": 1200, "height": 900}, color_scheme=scheme)
+            tab.set_default_timeout(60_000)
+            complaints: list[str] = []
+            tab.on("console", lambda message: complaints.append(message.text))
+            tab.on("pageerror", lambda error: complaints.append(str(error)))
+            tab.on("request", lambda request: complaints.append(request.url))
+            tab.goto(path.as_uri())
+            tab.complaints = complaints
+            return tab
+
+        yield open_page
+        opened.close()

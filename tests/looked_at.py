@@ -70,6 +70,29 @@ _ROWS: list[tuple[str, str, list[tuple[str, str]], dict[str, tuple[str, list[str
         },
     ),
 ]
+# source word -> what it became in any of the three languages; Chinese is aligned by characters.
+_WORDS = {
+    "born": "geboren وُلدت 出 生",
+    "in": "in في 在",
+    "Warsaw": "Warschau وارسو 华 沙",
+    "Marie": "ماري 玛 丽",
+    "Curie": "كوري 居 里",
+    "University": "Universität جامعة 大 学",
+    "Cologne": "Köln كولونيا 科 隆",
+    "Museum": "ومتحف 博 物 馆",
+    "Cairo": "Ägyptische القاهرة 开 罗",
+    "and": "und 和",
+    "Berlin": "برلين 柏 林",
+    "Nile": "النيل 尼 罗 河",
+}
+SETTINGS = {
+    "task": "ner",
+    "direction": "translate-train",
+    "source": {"path": "train.jsonl", "language": "en"},
+    "targets": ["de", "ar", "zh-Hans"],
+    "translation": {"model": "fake"},
+    "projection": {"aligner": "fake", "aligner_settings": {"dictionary": _WORDS}},
+}
 _FLORES = {"de": "deu_Latn", "ar": "arb_Arab", "zh-Hans": "zho_Hans"}
 
 
@@ -119,7 +142,9 @@ def _outcome(name: str, source: str, spans: list[tuple[str, str]], text: str, pl
 
 def write(root: Path) -> Path:
     """Write the build's report and shards; return its folder."""
+    from spanferry.flows.config import parse_config
     from spanferry.flows.outcomes import count
+    from spanferry.flows.parts import load_linker
     from spanferry.flows.shards import write_json, write_records
 
     languages: dict[str, Any] = {}
@@ -128,7 +153,9 @@ def write(root: Path) -> Path:
         write_records(root / ".spanferry" / "shards" / language / "train" / "00000.jsonl", rows)
         languages[language] = {"splits": {"train": count(rows)}, "total": count(rows)}
     write_json(root / ".spanferry" / "source" / "train.json", {"shards": [[len(_ROWS), ""]]})
-    translation = {"model": "fake", "revision": None}
+    config = parse_config({**SETTINGS, "output": str(root)})
+    linker = load_linker(config)
+    assert linker is not None
     report = {
         "spanferry": "0.1.0",
         "signature": "task:ner|src:eng_Latn|version:0.1.0",
@@ -137,8 +164,8 @@ def write(root: Path) -> Path:
         "source": {"language": "en", "splits": {"train": {"rows": len(_ROWS), "rejected": 0}}},
         "languages": languages,
         "missing": [],
-        "models": {},
-        "settings": {"translation": translation},
+        "models": {"projector": linker.fingerprint},
+        "settings": config.model_dump(exclude={"run", "output"}),
     }
     write_json(root / "report.json", json.loads(json.dumps(report)))
     return root

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from spanferry.alignment.base import Token
 from spanferry.data.errors import ModelError
 from spanferry.data.example import Span
 from spanferry.flows.build_outcomes import Row
 from spanferry.flows.corrections import Correction, corrected
 from spanferry.flows.figures import LanguageFigures, collect
 from spanferry.flows.members import open_build
-from spanferry.flows.page import EXAMPLES_BYTES, as_script_data, example_record, pick_examples
+from spanferry.flows.page import (
+    EXAMPLES_BYTES,
+    PAGE_BYTES,
+    as_script_data,
+    example_record,
+    example_records,
+    pick_examples,
+    render,
+)
+from spanferry.flows.page_links import PageLinks
 from spanferry.flows.report_command import write_report
+from spanferry.translation.languages import all_languages, get_language
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +40,10 @@ def page(looked_at: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def data_of(page: Path) -> list[dict[str, Any]]:
-    text = page.read_text(encoding="utf-8")
+    return examples_in(page.read_text(encoding="utf-8"))
+
+
+def examples_in(text: str) -> list[dict[str, Any]]:
     [data] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     examples: list[dict[str, Any]] = json.loads(data)["examples"]
     return examples
@@ -109,10 +122,42 @@ def test_a_page_stays_small_and_shows_every_language_and_group(looked_at: Module
             ]
         figures[language] = LanguageFigures("en", language, examples=rows)
     chosen = pick_examples(figures)
-    assert 0.9 * EXAMPLES_BYTES < len(as_script_data(chosen)) < 1.1 * EXAMPLES_BYTES
-    assert {(each["language"], each["id"].split("-")[0]) for each in chosen} == {
+    records = example_records(chosen, PageLinks(""), figures)
+    assert 0.9 * EXAMPLES_BYTES < len(as_script_data(records)) < 1.1 * EXAMPLES_BYTES
+    assert {(each["language"], each["id"].split("-")[0]) for each in records} == {
         (language, group) for language in figures for group in figures[language].examples
     }
+    # Links take room too; what is left out for them is what was chosen last.
+    word = Token(0, 4)
+    links = {(language, "train", row.outcome["id"]): {"text": [(word, word)] * 200} for language, row in chosen}
+    fewer = example_records(chosen, PageLinks("", links), figures)
+    assert len(as_script_data(fewer)) < 1.1 * EXAMPLES_BYTES and len(fewer) < len(records)
+    kept = {(each["language"], each["id"]) for each in fewer}
+    assert kept == {(language, row.outcome["id"]) for language, row in chosen[: len(fewer)]}
+
+
+def test_a_page_of_two_hundred_languages_and_hundreds_of_labels_stays_under_two_megabytes(
+    page: Path, looked_at: ModuleType
+) -> None:
+    build = open_build(page.parent)
+    outcome = looked_at.outcomes("de")[0]
+    names = [get_language(code).bcp47 for code in list(all_languages())[:200]]
+    reasons = ["carried", *(f"filter:reason_{number}" for number in range(10))]
+    figures = {}
+    for name in names:
+        figures[name] = found = LanguageFigures("en", name, rows=1000)
+        for number in range(300):
+            found.fates.update({(f"LABEL-{number:03}", reason): 1234 for reason in reasons})
+        for histogram in (found.lengths, found.scores, found.confidence, found.translations):
+            histogram.counts = [12_345] * len(histogram.counts)
+        text = {"text": f"{name} " + "x" * 3000}
+        rows = [Row("train", {**outcome, "id": str(number), "source": text}) for number in range(12)]
+        found.examples = {"kept": rows}
+    total = build.report["languages"]["de"]
+    report = {**build.report, "languages": dict.fromkeys(names, total)}
+    written = render(replace(build, report=report), figures, pick_examples(figures), PageLinks(""), tokenizer=None)
+    assert len(names) == 200 and 1_500_000 < len(written.encode()) <= PAGE_BYTES
+    assert {each["language"] for each in examples_in(written)} == set(names)
 
 
 def test_a_tokenizer_that_is_not_there_is_said(page: Path, tmp_path: Path) -> None:
@@ -120,34 +165,6 @@ def test_a_tokenizer_that_is_not_there_is_said(page: Path, tmp_path: Path) -> No
         write_report(page.parent, tokenizer=str(tmp_path))
     without = write_report(page.parent, tmp_path / "page.html")
     assert "no tokenizer is at hand" in without.read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Callable[[Path], Any]]:
-    """Open a page in Chromium; what it logs, asks of the network or throws fails the test."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no chromium on this machine")
-    if importlib.util.find_spec("playwright") is None:
-        pytest.skip("no playwright to drive the browser: pip install playwright")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=program, args=["--no-sandbox"])
-
-        def open_page(path: Path) -> Any:
-            tab = opened.new_page(viewport={"width": 1200, "height": 900})
-            tab.set_default_timeout(60_000)
-            complaints: list[str] = []
-            tab.on("console", lambda message: complaints.append(message.text))
-            tab.on("pageerror", lambda error: complaints.append(str(error)))
-            tab.on("request", lambda request: complaints.append(request.url))
-            tab.goto(path.as_uri())
-            tab.complaints = complaints
-            return tab
-
-        yield open_page
-        opened.close()
 
 
 @pytest.mark.slow

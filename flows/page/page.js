@@ -35,13 +35,36 @@
   fill(controls.label, examples.flatMap(labelsOf));
   fill(controls.reason, examples.flatMap((example) => example.reasons));
 
+  // The linked tokens of one side of a field: where they are, and with which of the other side.
+  const linked = (flat, side) => {
+    const tokens = new Map();
+    for (let index = 0; index < flat.length; index += 4) {
+      const ends = [flat.slice(index, index + 2), flat.slice(index + 2, index + 4)];
+      const [own, other] = side === "source" ? ends : ends.reverse();
+      if (!tokens.has(String(own))) tokens.set(String(own), { from: own[0], to: own[1], name: String(own), others: [] });
+      tokens.get(String(own)).others.push(String(other));
+    }
+    return [...tokens.values()];
+  };
+  const word = (token, text, first) => {
+    const element = make("span", "token", text);
+    element.dataset.token = token.name;
+    element.dataset.others = token.others.join(" ");
+    if (first) {
+      element.tabIndex = -1;
+      element.setAttribute("role", "note");
+    }
+    return element;
+  };
+
   // Offsets count code points, JavaScript's strings count UTF-16 units.
-  const marked = (text, spans, side) => {
+  const marked = (text, spans, side, tokens) => {
     const characters = Array.from(text);
     const paragraph = make("p", "text");
     paragraph.dir = "auto";
     const placed = spans.filter(({ span }) => span[side]).map((each) => ({ ...each, from: each.span[side][0], to: each.span[side][1] }));
-    const cuts = [...new Set([0, characters.length, ...placed.flatMap(({ from, to }) => [from, to])])].sort((a, b) => a - b);
+    const ends = [...placed, ...tokens].flatMap(({ from, to }) => [from, to]);
+    const cuts = [...new Set([0, characters.length, ...ends])].sort((a, b) => a - b);
     // Wider spans go around narrower ones; where spans cross, the one that began first is cut.
     placed.sort((a, b) => a.from - b.from || b.to - a.to);
     const open = [{ element: paragraph, to: Infinity }];
@@ -63,7 +86,9 @@
         open.at(-1).element.append(element);
         open.push({ element, mark });
       }
-      open.at(-1).element.append(document.createTextNode(characters.slice(cut, next).join("")));
+      const words = characters.slice(cut, next).join("");
+      const token = tokens.find(({ from, to }) => from <= cut && next <= to);
+      open.at(-1).element.append(token ? word(token, words, token.from === cut) : document.createTextNode(words));
       for (let depth = open.length - 1; depth > 0; depth -= 1) {
         if (open[depth].mark.to === next) {
           const name = make("span", "name", open[depth].mark.span.label);
@@ -117,7 +142,7 @@
       [["source", source], ["target", target]].forEach(([side, text], index) => {
         const half = make("div", "side");
         half.append(make("span", "tag", example.tags[index] + (example.fields.length > 1 ? ` · ${name}` : "")));
-        const paragraph = marked(text, spans, side);
+        const paragraph = marked(text, spans, side, linked(example.links[field] || [], side));
         paragraph.lang = example.tags[index];
         half.append(paragraph);
         pair.append(half);
@@ -151,7 +176,7 @@
     const lost = fitting.filter(isLost);
     chosen = onlyLost ? lost : fitting;
     lostButton.textContent = `Only lost (${lost.length})`;
-    unlink();
+    link(null);
     list.replaceChildren();
     shown = 0;
     showMore();
@@ -163,40 +188,66 @@
     choose();
   };
 
-  // A line between the two places of a span; what is on the screen decides where it runs.
+  // Lines between the two places of a span, or of a word; what is on the screen decides where they run.
   const unlink = () => {
     links.replaceChildren();
-    for (const element of document.querySelectorAll(".span.on")) element.classList.remove("on");
+    for (const element of document.querySelectorAll(".on")) element.classList.remove("on");
   };
   const shape = (tag, attributes) => {
     const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
     for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
     links.append(element);
   };
-  const link = (element) => {
-    unlink();
-    const same = [...element.closest(".example").querySelectorAll(`[data-span="${element.dataset.span}"]`)];
-    for (const each of same) each.classList.add("on");
-    const side = (each) => each.closest(".side").previousElementSibling ? 1 : 0;
-    const [from, to] = [0, 1].map((index) => same.find((each) => side(each) === index));
-    if (!from || !to) return;
+  const connect = (one, other, number = 0) => {
+    const [from, to] = one.closest(".side").nextElementSibling ? [one, other] : [other, one];
     const [a, b] = [from, to].map((each) => each.getClientRects()[0]);
     const [left, right] = [from, to].map((each) => each.closest(".side").getBoundingClientRect());
     const [x1, y1, x2, y2] = [a.left + a.width / 2, a.bottom, b.left + b.width / 2, b.bottom];
     // Below the lines of text and through the gap between the columns, so that no word is struck out.
-    const gap = left.bottom <= right.top ? left.left - 6 : (left.right + right.left) / 2;
+    const gap = (left.bottom <= right.top ? left.left - 6 : (left.right + right.left) / 2) + 4 * number;
     shape("path", { d: `M${x1} ${y1} V${y1 + 5} H${gap} V${y2 + 5} H${x2} V${y2}` });
     shape("circle", { cx: x1, cy: y1, r: 3 });
     shape("circle", { cx: x2, cy: y2, r: 3 });
   };
-  const spanAt = (event) => event.target.closest?.(".span");
-  list.addEventListener("mouseover", (event) => (spanAt(event) ? link(spanAt(event)) : unlink()));
-  list.addEventListener("mouseleave", unlink);
-  list.addEventListener("focusin", (event) => (spanAt(event) ? link(spanAt(event)) : unlink()));
-  list.addEventListener("focusout", unlink);
-  addEventListener("scroll", unlink, { passive: true });
-  addEventListener("resize", unlink);
+  const linkSpan = (span) => {
+    const same = [...span.closest(".example").querySelectorAll(`[data-span="${span.dataset.span}"]`)];
+    for (const each of same) each.classList.add("on");
+    return [false, true].map((first) => same.find((each) => Boolean(each.closest(".side").nextElementSibling) === first));
+  };
+  const linkWord = (token) => {
+    const side = token.closest(".side");
+    const other = side.nextElementSibling || side.previousElementSibling;
+    const pieces = (half, name) => [...half.querySelectorAll(`[data-token="${name}"]`)];
+    const partners = token.dataset.others.split(" ").map((name) => pieces(other, name));
+    for (const each of [...pieces(side, token.dataset.token), ...partners.flat()]) each.classList.add("on");
+    partners.forEach(([partner], number) => connect(pieces(side, token.dataset.token)[0], partner, number));
+    return partners.map((found) => found.map((each) => each.textContent).join(""));
+  };
+  // A word within a span shows its own links, and only outlines where the span went.
+  let current = null;
+  const link = (element) => {
+    unlink();
+    current = element;
+    const [span, token] = [".span", ".token"].map((kind) => element?.closest?.(kind));
+    const places = span ? linkSpan(span) : [];
+    if (token) token.setAttribute("aria-label", `${token.textContent}, linked with ${linkWord(token).join(", ")}`);
+    else if (places[0] && places[1]) connect(...places);
+  };
+  list.addEventListener("mouseover", (event) => link(event.target));
+  list.addEventListener("mouseleave", () => link(null));
+  list.addEventListener("focusin", (event) => link(event.target));
+  list.addEventListener("focusout", () => link(null));
+  addEventListener("scroll", () => link(current), { passive: true });
+  addEventListener("resize", () => link(current));
 
+  // In the order of reading, source before target, whichever way the text runs.
+  const goToWord = (step) => {
+    const here = document.activeElement;
+    const words = [...here.closest(".example").querySelectorAll(".token[tabindex]")];
+    const inside = words.findIndex((each) => each === here || here.matches(".span") && here.contains(each));
+    const next = here.matches(".token") || step < 0 ? inside + step : Math.max(inside, 0);
+    words[next]?.focus();
+  };
   const go = (step) => {
     const articles = [...list.children];
     const here = articles.indexOf(document.activeElement?.closest?.(".example"));
@@ -224,6 +275,8 @@
       go(1);
     } else if (event.key === "k" || (event.key === "ArrowUp" && document.activeElement?.closest?.(".example"))) {
       go(-1);
+    } else if ((event.key === "ArrowRight" || event.key === "ArrowLeft") && document.activeElement?.closest?.(".example")) {
+      goToWord(event.key === "ArrowRight" ? 1 : -1);
     } else {
       return;
     }
