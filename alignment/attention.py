@@ -12,7 +12,7 @@ one layer, which aligns less well; there the step after may know more, at which 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from spanferry.alignment.placement import words_of_subwords
 from spanferry.alignment.symmetrize import SYMMETRIZATIONS, get_symmetrization
 from spanferry.data.errors import ConfigError, did_you_mean
 from spanferry.translation.ct2 import CTranslate2Translator, load_ctranslate2
+from spanferry.translation.device_memory import TokenBudget
 
 STATES = ("writes", "reads")
 METHODS = ("forward", "threshold", *SYMMETRIZATIONS)
@@ -166,9 +167,10 @@ def forced_attention(
     speaking = [number for number, matrix in enumerate(matrices) if matrix.size]
     # Of one batch, all are forced and then continued to the length of the longest: so like goes with like.
     speaking.sort(key=lambda number: (len(sides[1][number][0]), len(sides[0][number][0])))
-    for group in _batches(speaking, [len(prefix) + len(tokens) for tokens, _ in sides[1]], batch_tokens):
+
+    def run(group: Sequence[int]) -> Any:
         steps = first + len(sides[1][group[-1]][0])
-        results = translator.engine.translate_batch(
+        return translator.engine.translate_batch(
             [[*before, *sides[0][number][0], *after] for number in group],
             [[*prefix, *sides[1][number][0]] for number in group],
             beam_size=1,
@@ -178,6 +180,9 @@ def forced_attention(
             # The step that reads the last token would write the end, and its attention would not be given.
             min_decoding_length=steps if state == "reads" else 1,
         )
+
+    budget = TokenBudget(batch_tokens, name=translator.model.model, advice="Choose a smaller quantization")
+    for group, results in budget.run(speaking, lambda number: len(prefix) + len(sides[1][number][0]), run):
         for number, result in zip(group, results, strict=True):
             (source_tokens, rows), (target_tokens, columns) = sides[0][number], sides[1][number]
             attention = np.asarray(result.attention[0][first : first + len(target_tokens)], np.float32)
@@ -193,18 +198,6 @@ def _place(translator: CTranslate2Translator, texts: Sequence[TokenizedText], *,
     for text, (tokens, offsets) in zip(texts, encoded, strict=True):
         placed.append((tokens[:most], words_of_subwords(text.tokens, offsets[:most])))
     return placed
-
-
-def _batches(order: Sequence[int], lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Cut ``order``, sorted by length, so that rows x longest row stays within ``budget`` (one row at least)."""
-    group: list[int] = []
-    for number in order:
-        if group and (len(group) + 1) * lengths[number] > budget:
-            yield group
-            group = []
-        group.append(number)
-    if group:
-        yield group
 
 
 def _sum_by_word(

@@ -6,7 +6,7 @@ are dropped; a text over the encoder's limit is read in overlapping windows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ import torch
 
 from spanferry.alignment.base import TokenizedText
 from spanferry.data.errors import ConfigError
+from spanferry.translation.device_memory import TokenBudget
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,10 @@ class SubwordEncoder:
         self._model, self._splitter, self._pad = model, splitter, pad
         if batch_tokens is None:
             batch_tokens = 1024 if model.device.type == "cpu" else 8192
-        self._max_length, self._batch_tokens = max_length, batch_tokens
+        self._max_length = max_length
+        self._budget = TokenBudget(
+            batch_tokens, name="the aligner's encoder", advice="Let the aligner have device: cpu"
+        )
         self._state = HiddenState(model, layer)
 
     def encode(self, texts: Sequence[TokenizedText], language: str) -> Packed:
@@ -134,9 +138,17 @@ class SubwordEncoder:
         room = self._max_length - len(batch.before) - len(batch.after)
         pieces = [(index, *window) for index, text in enumerate(batch.texts) for window in windows(len(text.ids), room)]
         pieces.sort(key=lambda piece: piece[2] - piece[1])
-        for group in _by_tokens(pieces, len(batch.before) + len(batch.after), self._batch_tokens):
-            rows = [[*batch.before, *batch.texts[i].ids[start:end], *batch.after] for i, start, end, _, _ in group]
-            hidden = self._run(rows)
+        special = len(batch.before) + len(batch.after)
+
+        def length(piece: Piece) -> int:
+            return piece[2] - piece[1] + special
+
+        def run(group: Sequence[Piece]) -> Any:
+            return self._run(
+                [[*batch.before, *batch.texts[i].ids[start:end], *batch.after] for i, start, end, _, _ in group]
+            )
+
+        for group, hidden in self._budget.run(pieces, length, run):
             for row, (index, start, _, first, last) in enumerate(group):
                 begin = len(batch.before) + first - start
                 place = int(lengths[index]) + first
@@ -172,18 +184,6 @@ def windows(length: int, size: int) -> list[tuple[int, int, int, int]]:
 
 
 Piece = tuple[int, int, int, int, int]  # text, and its window: start, end, first, last
-
-
-def _by_tokens(pieces: Sequence[Piece], special: int, budget: int) -> Iterator[list[Piece]]:
-    """Group pieces, sorted by length, so that rows x longest row stays within ``budget`` (one row at least)."""
-    group: list[Piece] = []
-    for piece in pieces:
-        if group and (len(group) + 1) * (piece[2] - piece[1] + special) > budget:
-            yield group
-            group = []
-        group.append(piece)
-    if group:
-        yield group
 
 
 def _pack(texts: Sequence[SplitText], vectors: torch.Tensor, lengths: np.ndarray[Any, np.dtype[np.int64]]) -> Packed:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from spanferry.data.errors import ModelError
 from spanferry.translation.checkpoints import Checkpoint, checksum, find_checkpoint, no_progress_bars
 from spanferry.translation.convert import resolve_device
+from spanferry.translation.device_memory import TokenBudget
 
 CLASSES: Final = "SequenceClassification"
 CHOICES: Final = "MultipleChoice"
@@ -61,7 +62,8 @@ class LoadedModel:
         shifted = config.model_type in ("roberta", "xlm-roberta", "camembert", "longformer", "xlm-roberta-xl")
         self.longest = min(self.tokenizer.model_max_length, positions - 2 if shifted else positions)
         self._pad = self.tokenizer.pad_token_id or 0
-        self._budget, self._kind = batch_tokens, kind
+        self._budget = TokenBudget(batch_tokens, name=str(name), advice="Let the predictor have device: cpu")
+        self._kind = kind
 
     def encode_all(self, texts: Sequence[Sequence[str]], cut: int | None = None) -> tuple[list[Row], list[int]]:
         """Return the rows of all texts (or pairs), and the index of the text that each row is of.
@@ -103,39 +105,35 @@ class LoadedModel:
         The logits are [tokens, tags] of a token classifier, [classes] of a sequence classifier, [1] of a model for
         multiple choice (a row is one choice), and [tokens] twice, for starts and ends, of one that answers questions.
         """
-        order = sorted(range(len(rows)), key=lambda number: len(rows[number]["input_ids"]))
-        for group in _by_tokens(order, rows, self._budget):
-            lengths = [len(rows[number]["input_ids"]) for number in group]
-            batch = {"attention_mask": [[1] * length + [0] * (max(lengths) - length) for length in lengths]}
-            for name, filler in (("input_ids", self._pad), ("token_type_ids", 0)):
-                if name in rows[group[0]]:
-                    values = [rows[number][name] for number in group]
-                    batch[name] = [[*each, *[filler] * (max(lengths) - len(each))] for each in values]
-            tensors = {name: torch.tensor(values, device=self._model.device) for name, values in batch.items()}
-            if self._kind == CHOICES:  # of [questions, choices, tokens]: each choice as a question of its own
-                tensors = {name: values[:, None] for name, values in tensors.items()}
-            with torch.inference_mode():
-                output = self._model(**tensors)
-            heads = [output.logits] if "logits" in output else [output.start_logits, output.end_logits]
-            arrays = [head.float().cpu().numpy().astype(np.float64) for head in heads]
-            by_token = self._kind not in (CLASSES, CHOICES)
-            for row, (number, length) in enumerate(zip(group, lengths, strict=True)):
-                yield number, [array[row, :length] if by_token else array[row] for array in arrays]
+
+        def length(number: int) -> int:
+            return len(rows[number]["input_ids"])
+
+        def work(group: Sequence[int]) -> list[Logits]:
+            return self._logits([rows[number] for number in group])
+
+        by_token = self._kind not in (CLASSES, CHOICES)
+        for group, arrays in self._budget.run(sorted(range(len(rows)), key=length), length, work):
+            for row, number in enumerate(group):
+                yield number, [array[row, : length(number)] if by_token else array[row] for array in arrays]
+
+    def _logits(self, rows: Sequence[Row]) -> list[Logits]:
+        """Return the logits of a batch, one array a head, with those of the padding."""
+        lengths = [len(row["input_ids"]) for row in rows]
+        batch = {"attention_mask": [[1] * length + [0] * (max(lengths) - length) for length in lengths]}
+        for name, filler in (("input_ids", self._pad), ("token_type_ids", 0)):
+            if name in rows[0]:
+                batch[name] = [[*row[name], *[filler] * (max(lengths) - len(row[name]))] for row in rows]
+        tensors = {name: torch.tensor(values, device=self._model.device) for name, values in batch.items()}
+        if self._kind == CHOICES:  # of [questions, choices, tokens]: each choice as a question of its own
+            tensors = {name: values[:, None] for name, values in tensors.items()}
+        with torch.inference_mode():
+            output = self._model(**tensors)
+        heads = [output.logits] if "logits" in output else [output.start_logits, output.end_logits]
+        return [head.float().cpu().numpy().astype(np.float64) for head in heads]
 
     def _count(self, text: str) -> int:
         return len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-
-
-def _by_tokens(order: Sequence[int], rows: Sequence[Row], budget: int) -> Iterator[list[int]]:
-    """Group row numbers, sorted by length, so that rows x longest row stays within ``budget`` (one row at least)."""
-    group: list[int] = []
-    for number in order:
-        if group and (len(group) + 1) * len(rows[number]["input_ids"]) > budget:
-            yield group
-            group = []
-        group.append(number)
-    if group:
-        yield group
 
 
 def _load(checkpoint: Checkpoint, kind: str, device: str) -> tuple[Any, Any]:

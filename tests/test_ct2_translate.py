@@ -140,7 +140,7 @@ def test_out_of_memory_goes_on_with_smaller_batches(
 
 def test_one_sentence_that_does_not_fit_is_an_error(tiny_checkpoint: Callable[[str], Path], model_cache: Path) -> None:
     translator = small(tiny_checkpoint, model_cache, SmallMemory(most=3))
-    with pytest.raises(ModelError, match="one sentence alone does not fit"):
+    with pytest.raises(ModelError, match="one text alone does not fit"):
         translator.translate(["the cat sees the lamp."] * 3, source="eng_Latn", target="deu_Latn")
 
 

@@ -13,6 +13,7 @@ from spanferry.data.errors import ConfigError, ModelError
 from spanferry.translation.base import Hypothesis
 from spanferry.translation.convert import ConvertedModel, ensure_converted, resolve_device
 from spanferry.translation.decoding import Decoding, Placement, refuse_unknown, sort_settings
+from spanferry.translation.device_memory import is_out_of_memory, one_is_too_much
 from spanferry.translation.families import load_tokenizer
 
 _log = logging.getLogger(__name__)
@@ -249,14 +250,12 @@ class CTranslate2Translator:
             chunk, promises = running.popleft()
             try:
                 results = [promise.result() for promise in promises]
-            except RuntimeError as error:
-                if "out of memory" not in str(error).lower():
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
                     raise ModelError(f"{self.model.model}: {error}") from error
                 if len(chunk) == 1:
-                    raise ModelError(
-                        f"{self.model.model}: one sentence alone does not fit into the device's memory ({error}). "
-                        "Lower beam_size or max_tokens, choose a smaller quantization, or free the device"
-                    ) from error
+                    advice = "Lower beam_size or max_tokens, choose a smaller quantization"
+                    raise one_is_too_much(self.model.model, error, advice) from error
                 self._batch_tokens = min(self._batch_tokens, len(chunk) // 2 * size(chunk[0]))
                 _log.warning("out of memory: going on with batches of %d tokens", self._batch_tokens)
                 waiting = deque(_cut([chunk, *waiting], size, self._batch_tokens))
