@@ -68,20 +68,20 @@ class WordSplitter:
     """Cuts each word by itself, as SimAlign and awesome-align do: `is_split_into_words` of transformers' tokenizers."""
 
     def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
+        # The call leaves the tokenizer beneath without truncation and padding. That one is asked from now on: what
+        # transformers makes of each text beyond its subwords takes half as long again as the cutting.
         mask = tokenizer([["a"]], is_split_into_words=True, return_special_tokens_mask=True)
+        self._tokenizer = tokenizer.backend_tokenizer
         ids, special = mask["input_ids"][0], mask["special_tokens_mask"][0]
         first, last = special.index(0), len(special) - special[::-1].index(0)
         self._before, self._after = ids[:first], ids[last:]
 
     def __call__(self, texts: Sequence[TokenizedText], language: str) -> SplitBatch:
         """Return the subwords of each text; the language plays no part."""
-        words = [text.words for text in texts]
-        # The tokenizer takes an empty batch, but no batch of empty texts only.
-        if not any(words):
-            return SplitBatch(self._before, self._after, [SplitText([], [], []) for _ in texts])
-        batch = self._tokenizer(words, is_split_into_words=True, add_special_tokens=False, verbose=False)
-        split = [SplitText(text.ids, list(range(len(text.ids))), text.word_ids) for text in batch.encodings]
+        batch = self._tokenizer.encode_batch(
+            [text.words for text in texts], is_pretokenized=True, add_special_tokens=False
+        )
+        split = [SplitText(text.ids, list(range(len(text.ids))), text.word_ids) for text in batch]
         return SplitBatch(self._before, self._after, split)
 
 
