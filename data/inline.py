@@ -6,7 +6,8 @@ A span may hold others: ``[Universität [Köln](LOC)](ORG)``. A ``](`` closes th
 spans cross, a number says which one it closes, counted from the last: in ``[ab[cd](A^2)ef](B)`` A is ``abcd`` and B
 is ``cdef``. A backslash makes the next character mean itself: ``\[``, ``\]``, ``\\``. Control characters, which
 spreadsheets lose or refuse, stand as ``\u{1f}``. A text that begins like a formula begins with a backslash, so that no
-spreadsheet computes it.
+spreadsheet computes it, and so does one that a program would take for a number or a date and write in its own way
+(``\007``, ``\3-4``).
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ _IN_LABEL: Final = re.compile(r"[\\()^]")
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufffe\uffff]")
 _ESCAPE: Final = re.compile(r"\\(?:u\{([0-9a-f]{1,6})\}|(.))", re.DOTALL)
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "'")
+# Digits and what stands between them in numbers, times and dates; a plain integer comes back as it is.
+_NUMBER: Final = re.compile(
+    r"(?!(?:0|[1-9]\d{0,14})\Z)[\d\s.,:/()%eE+-]*\d[\d\s.,:/()%eE+-]*|true|false", re.IGNORECASE
+)
 _LABEL: Final = re.compile(r"\(((?:\\.|[^\\()^])+)(?:\^([1-9][0-9]*))?\)", re.DOTALL)
 
 
@@ -34,6 +39,8 @@ def to_inline(text: str, spans: Iterable[Span]) -> str:
     '[Marie [Curie](NAME)](PER) \\[1867\\]'
     >>> to_inline("abcdef", [Span(0, 4, "A"), Span(2, 6, "B")])
     '[ab[cd](A^2)ef](B)'
+    >>> print(to_inline("1867", ()), to_inline("007", ()), to_inline("=1+1", ()))
+    1867 \007 \=1+1
     """
     opening = sorted(spans, key=lambda span: (span.start, -span.end, span.label))
     places = sorted({0, *(place for span in opening for place in (span.start, span.end))})
@@ -52,7 +59,7 @@ def to_inline(text: str, spans: Iterable[Span]) -> str:
         open_ += begin
         parts.append("[" * len(begin) + _escape(_SPECIAL, text[start:end]))
     inline = "".join(parts)
-    return "\\" + inline if inline.startswith(_FORMULA) else inline
+    return "\\" + inline if inline.startswith(_FORMULA) or _NUMBER.fullmatch(inline) else inline
 
 
 def from_inline(inline: str, *, field: str = "text") -> tuple[str, tuple[Span, ...]]:

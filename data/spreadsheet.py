@@ -6,6 +6,7 @@ openpyxl is imported on first use, and only here.
 from __future__ import annotations
 
 import csv
+import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -62,7 +63,7 @@ def read_sheet(path: Path) -> Iterator[SheetRow]:
     kind = _kind(path)
     if not path.is_file():
         raise DataError("no such file", path=path, hint="write one: spanferry review export BUILD -o FILE")
-    rows = _read_csv(path) if kind == ".csv" else _read_xlsx(path)
+    rows: Iterable[list[str]] = _read_csv(path) if kind == ".csv" else _read_xlsx(path)
     header: list[str] | None = None
     for number, cells in enumerate(rows, 1):
         if not any(cells):
@@ -135,19 +136,21 @@ def _write_xlsx(path: Path, temporary: Path, columns: Sequence[str], rows: Itera
         book.save(stream)
 
 
-def _read_xlsx(path: Path) -> Iterator[list[str]]:
+def _read_xlsx(path: Path) -> list[list[str]]:
     from openpyxl import load_workbook
     from openpyxl.utils.exceptions import InvalidFileException
 
-    try:
-        book = load_workbook(path, read_only=True)
-    except (InvalidFileException, zipfile.BadZipFile, KeyError, OSError, ValueError) as error:
-        raise DataError(f"not an XLSX file: {error}", path=path) from None
-    try:
-        for number, row in enumerate(book.worksheets[0].iter_rows(), 1):
-            yield [_text(cell, number, path) for cell in row]
-    finally:
-        book.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of styles and extensions that it does not know, nor do we
+        try:
+            book = load_workbook(path, read_only=True)
+        except (InvalidFileException, zipfile.BadZipFile, KeyError, OSError, ValueError) as error:
+            raise DataError(f"not an XLSX file: {error}", path=path) from None
+        try:
+            rows = enumerate(book.worksheets[0].iter_rows(), 1)
+            return [[_text(cell, number, path) for cell in row] for number, row in rows]
+        finally:
+            book.close()
 
 
 def _text(cell: Any, number: int, path: Path) -> str:

@@ -16,6 +16,7 @@ from spanferry.data.multiple_choice import choice_fields
 from spanferry.data.tasks import Task
 from spanferry.flows.build_outcomes import source_spans, target_fields, target_spans
 from spanferry.flows.outcomes import Outcome
+from spanferry.projection.prediction import Label
 
 ABOUT: Final = ("language", "split", "id")
 """Columns that say which example a row is."""
@@ -84,7 +85,11 @@ def review_cells(
     sources = inline_fields(list(outcome["source"].items()), source_spans(outcome))
     targets = inline_fields(list(target_fields(outcome).items()), target_spans(outcome))
     texts = [side.get(field, "") for field in fields for side in (sources, targets)]
-    labels = [outcome["target"]["labels"].get(name) for name in label_columns(task, outcome)]
-    shown = ["" if label is None else to_inline(str(label), ()) for label in labels]
+    labels = [_shown(outcome["target"]["labels"].get(name)) for name in label_columns(task, outcome)]
     first = [*about, to_inline(outcome["id"], ()), "" if score is None else f"{score:.4f}", "; ".join(why)]
-    return [*first, *texts, *shown]
+    return [*first, *texts, *labels]
+
+
+def _shown(label: Label) -> str:
+    """Return a label as a cell: a number that is one as it is, so that it can be edited as one."""
+    return "" if label is None else str(label) if isinstance(label, float) else to_inline(str(label), ())

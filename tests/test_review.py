@@ -200,7 +200,7 @@ def test_spans_of_an_edited_text_are_compared_by_their_words() -> None:
 
 @settings(max_examples=25)
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('\r\n=",;')), max_size=4))
-@example(["_x000D_", "=1+1", " left and right ", "007"])
+@example(["_x000D_", "=1+1", " left and right ", "007", "3-4", "TRUE", "1.5"])
 @pytest.mark.parametrize("kind", [".csv", ".xlsx"])
 def test_any_text_comes_back_from_a_sheet(
     tmp_path_factory: pytest.TempPathFactory, kind: str, texts: list[str]
