@@ -1,10 +1,11 @@
 """Rates of the translation memory as it grows.
 
-    python benchmarks/translation_memory.py [--entries 1000000] [--folder DIR]
+    python benchmarks/translation_memory.py [--entries 1000000] [--folder DIR] [--keep FILE]
 
 Puts entries in batches of 5,000, as the pipeline does, then looks up texts that were put together (a rebuild), texts
 from all over the file (a new data set that shares sentences with many), and texts that it does not have. Rates are
-per second of wall time; the file is opened anew before the look-ups.
+per second of wall time; the file is opened anew before the look-ups. With ``--keep`` the memory stays, for
+`benchmarks/durable.py --memory FILE`: what a build takes beside so many entries.
 """
 
 from __future__ import annotations
@@ -51,9 +52,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--entries", type=int, default=1_000_000)
     parser.add_argument("--folder", help="where to put the file; by default the system's temporary folder")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="put the file here, and leave it")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        path = Path(folder) / "memory.sqlite"
+        path = options.keep or Path(folder) / "memory.sqlite"
         with TranslationMemory(path) as memory:
             put(memory, options.entries)
         sample = min(100_000, options.entries)
