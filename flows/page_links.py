@@ -9,7 +9,7 @@ build cut them (2 % of the shards of long texts, nothing of texts of one sentenc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from spanferry.alignment.base import CORPUS_WISE, Token
 from spanferry.data.errors import ConfigError, ModelError, SpanferryError
 from spanferry.flows.build_outcomes import Row, languages_between, source_spans, task_of
 from spanferry.flows.config import parse_config
-from spanferry.flows.members import Build
+from spanferry.flows.members import Build, shards_of
 from spanferry.flows.outcomes import Outcome, unpack_segments
 from spanferry.flows.parts import load_linker
 from spanferry.flows.shards import read_records
@@ -31,6 +31,8 @@ Chosen = Sequence[tuple[str, Row]]
 """Examples with their languages, BCP-47."""
 _Tokens = Mapping[str, Sequence[Sequence[int]]]
 
+_SHARDS: Final = 3
+"""Shards of a split that are aligned again, whole, with an aligner that learns from all texts that it is given."""
 NOT_ASKED: Final = "Links between words are left out of this page (--no-links)."
 
 
@@ -58,9 +60,10 @@ def link_examples(build: Build, chosen: Chosen) -> PageLinks:
     except SpanferryError as error:
         return PageLinks(f"No links between words are drawn: {error}.".replace("..", "."))
     name = linker.aligner.fingerprint.partition(":")[0]
+    learned = f"; {name} learns from whole shards, and the first {_SHARDS} of a split were aligned again"
     return PageLinks(
         "Point at a word, or go to it with → and ←, to see the words that it is linked with (in sentences with spans, "
-        f"by the aligner {name}, as when the build was made).",
+        f"by the aligner {name}, as when the build was made{learned if CORPUS_WISE in linker.fingerprint else ''}).",
         found,
     )
 
@@ -79,28 +82,38 @@ def _linker(build: Build) -> AlignmentProjector:
     if linker is None:
         raise ConfigError(f"the method {settings['projection']['method']} carries spans without any")
     name = linker.aligner.fingerprint.partition(":")[0]
-    if CORPUS_WISE in linker.fingerprint:
-        raise ConfigError(f"{name} learns from all texts of a shard at once, and would link these alone otherwise")
     if linker.fingerprint not in build.report["models"]["projector"]:
         raise ModelError(f"the aligner {name} is not what it was when the build was made")
     return linker
 
 
 def _link(build: Build, chosen: Chosen, linker: AlignmentProjector) -> dict[Key, dict[str, Sequence[TokenLink]]]:
-    own = _own_tokens(build, chosen)
     found: dict[Key, dict[str, Sequence[TokenLink]]] = {}
     for language in dict.fromkeys(language for language, _ in chosen):
-        places: list[tuple[Key, str]] = []
-        texts = []
-        for row in (row for each, row in chosen if each == language and "machine" not in row.outcome):
-            for name, text in _texts(row.outcome, own.get((row.split, row.outcome["id"]), {})).items():
-                places.append(((language, row.split, row.outcome["id"]), name))
-                texts.append(text)
-        source, target = (get_language(side).flores for side in languages_between(build, language))
-        for (key, name), links in zip(places, linker.links(texts, source=source, target=target), strict=True):
-            if links:
-                found.setdefault(key, {})[name] = links
+        rows = [row for each, row in chosen if each == language and "machine" not in row.outcome]
+        wanted = {(row.split, row.outcome["id"]) for row in rows}
+        sides = tuple(get_language(side).flores for side in languages_between(build, language))
+        for batch in _first_shards(build, language, wanted) if CORPUS_WISE in linker.fingerprint else [rows]:
+            own = _own_tokens(build, batch)
+            places: list[tuple[Key, str]] = []
+            texts = []
+            for split, outcome in batch:
+                for name, text in _texts(outcome, own.get((split, outcome["id"]), {})).items():
+                    places.append(((language, split, outcome["id"]), name))
+                    texts.append(text)
+            for (key, name), links in zip(places, linker.links(texts, source=sides[0], target=sides[1]), strict=True):
+                if links and key[1:] in wanted:
+                    found.setdefault(key, {})[name] = links
     return found
+
+
+def _first_shards(build: Build, language: str, wanted: set[tuple[str, str]]) -> Iterator[list[Row]]:
+    """Yield the first shards of each split that have wanted rows in them, whole: as an aligner that learns saw them."""
+    for split in dict.fromkeys(split for split, _ in wanted):
+        for shard in shards_of(build, language, split)[:_SHARDS]:
+            rows = [Row(split, outcome) for outcome in read_records(shard)]
+            if any((split, row.outcome["id"]) in wanted for row in rows):
+                yield rows
 
 
 def _texts(outcome: Outcome, own: _Tokens) -> dict[str, TranslatedText]:
@@ -124,7 +137,7 @@ def _as_tokens(offsets: Sequence[Sequence[int]] | None) -> tuple[Token, ...] | N
     return None if offsets is None else tuple(Token(start, end) for start, end in offsets)
 
 
-def _own_tokens(build: Build, chosen: Chosen) -> dict[tuple[str, str], _Tokens]:
+def _own_tokens(build: Build, rows: Sequence[Row]) -> dict[tuple[str, str], _Tokens]:
     """Return the tokens that source examples brought: split and id -> field -> their offsets.
 
     In translate-test the source of the labels is a translation, and brings none.
@@ -132,9 +145,9 @@ def _own_tokens(build: Build, chosen: Chosen) -> dict[tuple[str, str], _Tokens]:
     found: dict[tuple[str, str], _Tokens] = {}
     if build.direction == "translate-test":
         return found
-    for split in dict.fromkeys(row.split for _, row in chosen):
+    for split in dict.fromkeys(row.split for row in rows):
         facts: Mapping[str, Any] = build.folder.read_json(build.folder.source_split(split)) or {}
-        wanted = {row.outcome["id"] for _, row in chosen if row.split == split}
+        wanted = {row.outcome["id"] for row in rows if row.split == split}
         for index in range(len(facts["shards"])) if facts.get("tokens") else ():
             for record in read_records(build.folder.source(split, index)):
                 if record["id"] in wanted:

@@ -134,17 +134,21 @@ def test_predictions_are_linked_from_the_translation_to_the_user_s_text(tmp_path
     assert links[-1][1] == Token(14, 21)  # as the user's tokens are: with the full stop
 
 
-@pytest.mark.parametrize(
-    ("projection", "said"),
-    [
-        ({"method": "match"}, "the method match carries spans without any"),
-        ({"method": "alignment", "aligner": "lexical", "aligner_settings": {"readings": 3}}, "learns from all texts"),
-    ],
-)
-def test_why_there_are_no_links_is_said(tmp_path: Path, projection: dict[str, Any], said: str) -> None:
-    found = link_examples(made := built(settings_of(tmp_path, projection=projection)), everything(made))
-    assert said in found.said and not found.found
-    assert said in write_report(made.folder.root).read_text(encoding="utf-8")
+def test_an_aligner_that_learns_from_a_shard_gets_the_whole_shard_again(tmp_path: Path, used: Pairs) -> None:
+    projection = {"aligner": "lexical", "aligner_settings": {"readings": 3}}
+    run = {"memory": False, "shard_rows": 2}
+    made = built(settings_of(tmp_path, targets=["de"], projection=projection, run=run))
+    then, chosen = set(used), everything(made)[1:]
+    found = link_examples(made, chosen)
+    assert pairs_of(found, chosen) == {pair for pair in then if not pair[0].startswith("The red fox 0 ")}
+    assert "lexical learns from whole shards" in found.said
+
+
+def test_why_there_are_no_links_is_said(tmp_path: Path) -> None:
+    made = built(settings_of(tmp_path, projection={"method": "match"}))
+    found = link_examples(made, everything(made))
+    assert "the method match carries spans without any" in found.said and not found.found
+    assert found.said in write_report(made.folder.root).read_text(encoding="utf-8")
 
 
 def test_the_first_step_of_a_cascade_that_has_links_shows_its_own(tmp_path: Path) -> None:
