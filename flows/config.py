@@ -146,7 +146,7 @@ class RunSettings(Settings):
         True, description="what was translated and projected before: a file, true (in the user's cache), false"
     )
     work_folder: str | None = Field(
-        None, description="where an output that is a URL is worked on, a folder of its own; in the user's cache if absent"
+        None, description="where a build whose output is a URL is worked on; a folder in the user's cache if absent"
     )
 
 

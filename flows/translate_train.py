@@ -38,6 +38,7 @@ from spanferry.flows.failures import Undone, note_failure, stops_the_build
 from spanferry.flows.helping import help_build
 from spanferry.flows.jobs import BuildPlan, Job
 from spanferry.flows.parts import asked_since, asked_so_far, load_parts
+from spanferry.flows.places import locate
 from spanferry.flows.predict_config import TranslateTestConfig
 from spanferry.flows.predict_work import ask_for_predictions
 from spanferry.flows.progress import Silent
@@ -220,4 +221,5 @@ def run_as_flow(config: AnyConfig, only: list[str] | None = None, only_failed: b
             "one, or build without --prefect"
         ) from error
     timings = {name: Timing(**timing) for name, timing in returned["timings"].items()}
-    return BuildResult(Path(config.output), returned["report"], timings, time.monotonic() - began)
+    folder = locate(config.output, config.run.work_folder).root
+    return BuildResult(folder, returned["report"], timings, time.monotonic() - began)
