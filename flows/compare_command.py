@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from spanferry.flows.members import Build
 
 Builds = Annotated[
-    list[Path], typer.Argument(metavar="BUILD", help="Configurations (built first, if need be) or build folders.")
+    list[str],
+    typer.Argument(metavar="BUILD", help="Configurations (built first, if need be), or folders or URLs of builds."),
 ]
 
 
@@ -43,7 +44,7 @@ def compare_command(
     """Compare finished builds: quality on the test data beside time, characters, model calls and memory."""
     from spanferry.flows.compare import compare_builds
 
-    opened = [_open(path, quiet or as_json) for path in builds]
+    opened = [_open(place, quiet or as_json) for place in builds]
     lines = compare_builds(opened, predictions=predictions, ties=ties)  # type: ignore[arg-type]  # checked there
     if as_json:
         print(json.dumps([line.to_json() for line in lines], ensure_ascii=False, indent=2))
@@ -51,20 +52,21 @@ def compare_command(
         print("\n".join(table(lines)))
 
 
-def _open(path: Path, quiet: bool) -> Build:
-    """Open a build folder; of a configuration, build what is missing first."""
+def _open(place: str, quiet: bool) -> Build:
+    """Open a finished build; of a configuration, build what is missing first."""
     from spanferry.flows.members import open_build
+    from spanferry.flows.storage import is_url
 
-    if path.is_dir():
-        return open_build(path)
+    if is_url(place) or Path(place).is_dir():
+        return open_build(place)
     from spanferry.flows.build import build
     from spanferry.flows.config import load_config
     from spanferry.flows.progress import console_progress
 
-    config = load_config(path)
+    config = load_config(place)
     with console_progress(quiet) as progress:
         build(config, progress=progress)
-    return open_build(Path(config.output))
+    return open_build(config.output)
 
 
 def table(lines: Sequence[Compared]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from spanferry.flows.diff import Diff
 
-Folder = Annotated[Path, typer.Argument(help="Folder of a finished build.")]
+Folder = Annotated[str, typer.Argument(help="Folder or URL of a finished build.")]
 
 
 def diff_command(

@@ -10,7 +10,7 @@ import typer
 
 def export_command(
     *,
-    build: Annotated[Path, typer.Argument(metavar="BUILD", help="Folder of a finished build.")],
+    build: Annotated[str, typer.Argument(metavar="BUILD", help="Folder or URL of a finished build.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where to; nothing may be there.")],
     form: Annotated[
         str,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,7 +21,7 @@ _COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red", "bright_cyan", 
 
 def inspect_command(
     *,
-    build: Annotated[Path, typer.Argument(metavar="BUILD", help="Folder of a finished build.")],
+    build: Annotated[str, typer.Argument(metavar="BUILD", help="Folder or URL of a finished build.")],
     lang: Annotated[str | None, typer.Option(metavar="de", help="This language only.")] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="How many examples.")] = 20,
     lost: Annotated[bool, typer.Option("--lost", help="Only examples that were dropped or lost a span.")] = False,

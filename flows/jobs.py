@@ -134,12 +134,16 @@ def noted_jobs(folder: BuildFolder) -> dict[str, list[Job]]:
     stored = stored_at(folder.root)
     noted = folder.read_json(folder.plan) if stored is None else stored.read_json(folder.plan)
     if noted is None:
-        place = folder.root if stored is None else stored.storage.url
-        raise BuildError(
-            f"{place}: found no build that has read its source, expected the `output` of one; begin it with "
-            "`spanferry build`"
-        )
+        raise not_begun(str(folder.root if stored is None else stored.storage.url))
     return {language: [_job(folder.root, values) for values in rows] for language, rows in noted.items()}
+
+
+def not_begun(place: str) -> BuildError:
+    """Return the error that there is no build in a folder or at a URL, or none that has noted its shards."""
+    return BuildError(
+        f"{place}: found no build that has read its source, expected the `output` of one; begin it with "
+        "`spanferry build`"
+    )
 
 
 def _job(root: Path, values: Mapping[str, Any]) -> Job:

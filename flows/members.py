@@ -14,6 +14,7 @@ from spanferry.data.tasks import Task
 from spanferry.flows.cost import Cost, costs
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.outcomes import Outcome, unpack
+from spanferry.flows.places import fetched
 from spanferry.flows.shards import read_records
 from spanferry.projection.distribution_data import read_distribution
 from spanferry.projection.prediction import Prediction
@@ -33,17 +34,17 @@ class Build:
         return str(self.report["direction"])
 
 
-def open_build(root: Path) -> Build:
-    """Read the report and the runs of a finished build.
+def open_build(place: str | Path) -> Build:
+    """Read the report and the runs of a finished build; fetch one that lies in shared storage first.
 
     Raises:
-        BuildError: there is none, or it was not finished.
+        BuildError: there is none, or it was not finished; or its storage cannot be reached.
     """
-    folder = BuildFolder(root)
+    folder = fetched(place)
     report = folder.read_json(folder.report)
     if report is None or "direction" not in report:
         raise BuildError(
-            f"{root}: found no report.json of a finished build; give a build's folder or its configuration"
+            f"{place}: found no report.json of a finished build; give a build's folder or its configuration"
         )
     return Build(folder, report, costs(folder.runs()))
 

@@ -70,6 +70,12 @@ def fetched(place: str | Path) -> BuildFolder:
     return folder
 
 
+def share_dataset(folder: BuildFolder) -> None:
+    """Send what readers of a dataset need to where the build lies; nothing where its folder is that place."""
+    if (stored := stored_at(folder.root)) is not None:
+        stored.share_dataset()
+
+
 def work_folder(url: str) -> Path:
     """Return where on this machine a build in shared storage is worked on, unless ``run.work_folder`` says otherwise.
 

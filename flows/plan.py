@@ -14,10 +14,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from spanferry.flows.build import choose_languages, require_languages
+from spanferry.flows.claims import unfinished
 from spanferry.flows.config import AnyConfig
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.jobs import BuildPlan, Direction, Job
 from spanferry.flows.parts import Parts, load_parts
+from spanferry.flows.places import locate
 from spanferry.flows.predict_work import in_pivot
 from spanferry.flows.progress import Progress, Silent, duration
 from spanferry.flows.source import stage
@@ -84,9 +86,9 @@ def rehearse(config: AnyConfig, *, only: Sequence[str] | None = None, progress: 
         SpanferryError: what the build would refuse, this refuses.
     """
     progress = progress or Silent()
-    folder = BuildFolder(Path(config.output))
-    folder.check()
     languages = choose_languages(config, only)
+    folder = locate(config.output, config.run.work_folder)
+    folder.check()
     parts = load_parts(config)
     require_languages(config, languages, parts)
     with TemporaryDirectory(prefix="spanferry-") as scratch:
@@ -98,7 +100,7 @@ def rehearse(config: AnyConfig, *, only: Sequence[str] | None = None, progress: 
 
 def _language(plan: BuildPlan, language: Language, parts: Parts, progress: Progress) -> LanguagePlan:
     jobs = [job for split in plan.jobs(language).values() for job in split]
-    open_jobs = [job for job in jobs if job.done() is None]
+    open_jobs = unfinished(jobs)
     memory = None if parts.memory is None else _PassingMemory(parts.memory)
     counting = replace(parts, translator=_Counting(parts.translator), memory=memory)
     stats = TranslationStats()

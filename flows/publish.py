@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +14,7 @@ from spanferry.data.errors import BuildError, ConfigError
 from spanferry.data.hub import Hub, Published
 from spanferry.flows.edition import Edition, describe, make_edition
 from spanferry.flows.folder import BuildFolder
+from spanferry.flows.places import fetched
 from spanferry.translation.licenses import conflict, model_license
 
 
@@ -44,7 +44,7 @@ def publish(build: str | Path, repo: str, choices: Choices, *, say: Callable[[st
     was.
 
     Args:
-        build: the build's folder.
+        build: the build's folder, or its URL in shared storage.
         repo: ``namespace/name``.
         choices: what is published.
         say: told, line by line, what is being done.
@@ -55,8 +55,9 @@ def publish(build: str | Path, repo: str, choices: Choices, *, say: Callable[[st
     """
     hub = Hub(say=say)
     hub.check(repo, tag=choices.tag)  # before the folder is made, which may take a while
-    with _alone(build):
-        edition = prepare(build, choices)
+    folder = _whole(build)
+    with folder.claimed():
+        edition = prepare(folder.root, choices)
         message = _message(edition)
         return hub.publish(repo, edition.files, message=message, private=choices.private, tag=choices.tag)
 
@@ -67,8 +68,9 @@ def rehearse(build: str | Path, choices: Choices) -> list[str]:
     Raises:
         ConfigError, BuildError: as `publish`, as far as they need no hub.
     """
-    with _alone(build):
-        edition = prepare(build, choices)
+    folder = _whole(build)
+    with folder.claimed():
+        edition = prepare(folder.root, choices)
         return [*describe(edition), f"the folder as it would be on the hub: {edition.root}"]
 
 
@@ -127,9 +129,9 @@ def _message(edition: Edition) -> str:
     return f"spanferry {report['spanferry']}: {', '.join(edition.configs)}\n\n{report['signature']}"
 
 
-def _alone(build: str | Path) -> AbstractContextManager[None]:
-    """Hold the build's folder, so that no build changes it meanwhile."""
-    folder = BuildFolder(Path(build))
+def _whole(build: str | Path) -> BuildFolder:
+    """Return the folder of a finished build; who publishes from it holds it, so that no build changes it meanwhile."""
+    folder = fetched(build)
     if not folder.report.is_file():
         raise BuildError(f"{build}: no finished build is there; run `spanferry build` first")
-    return folder.claimed()
+    return folder

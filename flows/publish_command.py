@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +12,7 @@ from spanferry.data.errors import ConfigError
 
 def publish_command(
     *,
-    build: Annotated[Path, typer.Argument(metavar="BUILD", help="Folder of a finished build.")],
+    build: Annotated[str, typer.Argument(metavar="BUILD", help="Folder or URL of a finished build.")],
     repo: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Dataset repository on the hub.")] = None,
     private: Annotated[bool, typer.Option("--private", help="Make the repository private, if it is made.")] = False,
     tag: Annotated[str | None, typer.Option(metavar="v1", help="Tag of the commit.")] = None,
@@ -40,7 +39,7 @@ def publish_command(
     if prefect:
         from spanferry.flows.publish_flow import run_as_flow
 
-        published = run_as_flow(str(build), repo, choices)
+        published = run_as_flow(build, repo, choices)
     else:
         published = publish(build, repo, choices, say=lambda line: print(f"spanferry: {line}", file=sys.stderr))
     changes = published.changes

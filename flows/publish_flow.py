@@ -31,7 +31,7 @@ def publish(  # noqa: PLR0917  (the form that Prefect shows)
     """Publish a finished build on the dataset hub; the token is the one of the machine that runs the flow.
 
     Args:
-        build: folder of a finished build.
+        build: folder or URL of a finished build.
         repo: namespace/name of the dataset repository.
         private: make the repository private, if it is made.
         tag: of the commit.

@@ -135,6 +135,7 @@ def print_summary(result: BuildResult) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from spanferry.flows.places import stored_at
     from spanferry.flows.predict_report import worth_lines
 
     console = Console(highlight=False)
@@ -155,7 +156,9 @@ def print_summary(result: BuildResult) -> None:
     if rejected:
         console.print(Text(f"  {rejected:,} source rows could not be read: {result.folder / 'rejects'}"))
     first = next(iter(_totals(result.report)))
-    console.print(Text(f"\n{result.folder}  in {duration(result.seconds)}"))
+    stored = stored_at(result.folder)
+    place = result.folder if stored is None else f"{stored.storage.url}, and here {result.folder}"
+    console.print(Text(f"\n{place}  in {duration(result.seconds)}"), soft_wrap=True)
     console.print(Text(f'load it:   datasets.load_dataset("{result.folder}", "{first}")'))
     console.print(Text(f"signature: {result.report['signature']}"), soft_wrap=True)
 

@@ -15,7 +15,7 @@ review = typer.Typer(
     name="review", help="Have people look at a build, and bring their corrections back.", no_args_is_help=True
 )
 
-Folder = Annotated[Path, typer.Argument(metavar="BUILD", help="Folder of a finished build.")]
+Folder = Annotated[str, typer.Argument(metavar="BUILD", help="Folder or URL of a finished build.")]
 
 
 @review.command("export")

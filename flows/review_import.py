@@ -22,6 +22,7 @@ from spanferry.flows.corrections import read_corrections, write_corrections
 from spanferry.flows.dataset import finish_build
 from spanferry.flows.jobs import BuildPlan
 from spanferry.flows.members import Build, shards_of
+from spanferry.flows.places import share_dataset
 from spanferry.flows.progress import Silent
 from spanferry.flows.review_row import Edited, edited_row, known_labels
 from spanferry.flows.review_sheet import review_columns
@@ -83,6 +84,7 @@ def import_review(build: Build, path: Path) -> dict[str, Reviewed]:
         edited = _check(build, path)
         _store(build, edited)
         finish_build(plan, Silent())
+        share_dataset(build.folder)
     by_language: dict[str, list[Edited]] = {}
     for (language, _, _), each in edited.items():
         by_language.setdefault(language, []).append(each)

@@ -15,12 +15,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spanferry.data.errors import BuildError, ConfigError
 from spanferry.flows.config import AnyConfig, BuildConfig
 from spanferry.flows.folder import BuildFolder
+from spanferry.flows.places import locate
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -43,10 +43,11 @@ def serve(config: AnyConfig, cron: str, *, name: str, timezone: str = "UTC", por
         BuildError: Prefect's server does not answer.
     """
     check_schedule(cron, timezone)
-    BuildFolder(Path(config.output)).check()
+    folder = locate(config.output, config.run.work_folder)
+    folder.check()
     with _server(port) as url:
         flow = flow_of(config)
-        _bury_dead_runs(flow.name, name, Path(config.output))
+        _bury_dead_runs(flow.name, name, folder)
         print(f"spanferry: {flow.name}/{name} runs at '{cron}' ({timezone}); its page: {url.removesuffix('/api')}")
         print(f"spanferry: to run it now: PREFECT_API_URL={url} prefect deployment run {flow.name}/{name}", flush=True)
         _serve(flow, config, cron, name, timezone)
@@ -107,7 +108,7 @@ def _serve(flow: Flow[Any, Any], config: AnyConfig, cron: str, name: str, timezo
     )
 
 
-def _bury_dead_runs(flow: str, name: str, output: Path) -> None:
+def _bury_dead_runs(flow: str, name: str, folder: BuildFolder) -> None:
     """Mark runs that Prefect thinks are running, while nobody holds the build's folder, as crashed.
 
     Where the process that started a run and the run itself both die, nobody tells Prefect; the run would stand there as
@@ -126,9 +127,9 @@ def _bury_dead_runs(flow: str, name: str, output: Path) -> None:
     from prefect.client.schemas.objects import StateType
     from prefect.states import Crashed
 
-    if (output / ".spanferry").is_dir():
+    if folder.state.is_dir():
         try:
-            with BuildFolder(output).claimed():
+            with folder.claimed():
                 pass
         except BuildError:
             return

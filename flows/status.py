@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from spanferry.flows.claims import is_claimed
 from spanferry.flows.failures import Failure, by_reason, failure_of
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.jobs import Job, noted_jobs
+from spanferry.flows.mirror import mirrored
 from spanferry.flows.progress import duration
 from spanferry.flows.report import Counts, add_counts
 from spanferry.flows.shards import is_held, sidecar_path
+from spanferry.flows.storage import is_url
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class BuildStatus:
     """How far a build is.
 
     Attributes:
-        folder: where it lies.
+        folder: where it lies; text where that is a URL.
         state: ``"running"``, ``"finished"``, or ``"stopped"`` before it was.
         languages: how far each is, in the order of the build.
         rejected: split -> its rows that could not be read, where there are any.
@@ -73,7 +75,7 @@ class BuildStatus:
         seconds_left: what the other rows take at this rate; None where there is none.
     """
 
-    folder: Path
+    folder: Path | str
     state: str
     languages: Mapping[str, LanguageStatus]
     rejected: Mapping[str, RejectedRows]
@@ -82,12 +84,18 @@ class BuildStatus:
 
 
 def status(place: str | Path) -> BuildStatus:
-    """Return how far the build in a folder is.
+    """Return how far the build in a folder is, or at a URL.
 
     Raises:
-        BuildError: there is no build, or none that has read its source yet.
+        BuildError: there is no build, or none that has read its source yet; or the storage cannot be reached.
     """
-    folder = BuildFolder(Path(place))
+    if is_url(str(place)):
+        with mirrored(str(place)) as folder:
+            return replace(_status(folder), folder=str(place))
+    return _status(BuildFolder(Path(place)))
+
+
+def _status(folder: BuildFolder) -> BuildStatus:
     shards = noted_jobs(folder)
     began = folder.plan.stat().st_mtime
     languages, fresh, moments = {}, 0, [began]
@@ -165,7 +173,7 @@ def _lines(found: BuildStatus) -> Iterator[str]:
             yield f"{language}: {clause}"
         for what, reasons in (("rows dropped", "dropped_by_reason"), ("spans lost", "lost_by_reason")):
             if each.counts.get(reasons):
-                where = f"; see dropped/{language}" if (found.folder / "dropped" / language).is_dir() else ""
+                where = f"; see dropped/{language}" if (Path(found.folder) / "dropped" / language).is_dir() else ""
                 yield f"{language}: {what}: {_by_frequency(each.counts[reasons])}{where}"
     for split, each_split in found.rejected.items():
         problems = "".join(f"; {problem} ({number:,})" for problem, number in each_split.problems.items())
