@@ -168,7 +168,8 @@ class StoredBuild:
         """
         entries = self._around(jobs)
         in_parallel(lambda job: self._settle(job, entries), jobs)
-        self.fetch([name for name in entries if name.endswith(".failed")], entries)
+        notes = {self.name(Path(job.output).with_suffix(".failed")): job for job in jobs}
+        self.fetch([name for name, job in notes.items() if name in entries and job.done() is None], entries)
 
     def _settle(self, job: Job, entries: Mapping[str, Entry]) -> None:
         path = Path(job.output)
