@@ -130,9 +130,9 @@ def close(
         LanguagesFailed: shards failed, and no language is whole.
     """
     failed = by_language(undone.failed) if undone else {}
-    stored = stored_at(plan.folder.root)
-    if stored is not None:  # what others have done meanwhile
-        stored.settle([job for name in plan.config.datasets for job in chain(*plan.jobs(get_language(name)).values())])
+    if (stored := stored_at(plan.folder.root)) is not None:  # what others have done meanwhile
+        every = [job for name in plan.config.datasets for job in chain(*plan.jobs(get_language(name)).values())]
+        stored.settle(every)
     try:
         report = finish_build(plan, progress)
     except NothingFinished:
@@ -153,7 +153,7 @@ def close(
         }
     )
     if stored is not None:
-        stored.end(ran=any(timing.rows for timing in timings.values()))
+        stored.end(every, ran=any(timing.rows for timing in timings.values()), whole=not report["missing"])
     return BuildResult(plan.folder.root, report, timings, seconds, failed)
 
 

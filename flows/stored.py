@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,10 @@ BUILD = ".spanferry/build"
 
 _DATASET = ("data", "dropped", "rejects", "corrections")
 _LAST = ("report.json", "config.yaml", "README.md")
+_STATE = ("plan.json", "runs.jsonl", "source/", "shards/", "dataset/")
+_OURS = (*(f"{kind}/" for kind in _DATASET), *_LAST, *(f".spanferry/{name}" for name in _STATE))
+_OF_A_SHARD = re.compile(r"(\.spanferry/shards/[^/]+/[^/]+/\d{5,})\.(jsonl|json|failed)")
+_CLAIM = re.compile(r"\.spanferry/shards/[^/]+/[^/]+/\d{5,}\.claim")
 _SMALL = 8_000_000
 """Bytes up to which a file is read to see whether it is the same, where a listing does not tell."""
 
@@ -127,37 +132,48 @@ class StoredBuild:
         self.storage.remove(old - set(map(self.name, source)))
 
     def share_dataset(self) -> None:
-        """Send what readers of the dataset need, its card last; remove what is not part of it any more."""
+        """Send what readers of the dataset need, its card last; remove what only an earlier build wrote.
+
+        Whatever else lies there is somebody's own.
+        """
         entries = self.storage.entries()
         marks = _files(self.folder.state / "dataset")
-        sound = {name for mark in marks if self._is_same(mark, entries) for name in _named(mark)}
+        changed = [mark for mark in marks if not self._is_same(mark, entries)]
+        sound = {name for mark in marks if mark not in changed for name in _named(self.folder.read_json(mark))}
+        old_marks = {name for name in entries if name.startswith(".spanferry/dataset/")}
+        stale = old_marks - set(map(self.name, marks))
+        for name in (*stale, *map(self.name, changed)):
+            stale |= set(_named(self.read_json(self.folder.root / name)))
+        stale |= {name for name in entries if name.startswith(("rejects/", "corrections/"))}
+
         data = [path for kind in _DATASET for path in _files(self.folder.root / kind)]
         self.send([path for path in data if self._unsent(path, sound, entries)], entries)
-        self.send(marks, entries)
-        here = set(map(self.name, [*data, *marks]))
-        parts = (*_DATASET, ".spanferry/dataset")
-        self.storage.remove(name for name in entries if name.startswith(tuple(f"{part}/" for part in parts))
-                            and name not in here)  # fmt: skip
+        self.send(changed, entries)
+        self.storage.remove(stale - set(map(self.name, data)))
         for name in _LAST:
             self.send([self.folder.root / name], entries)
 
     def _unsent(self, path: Path, sound: set[str], entries: Mapping[str, Entry]) -> bool:
+        """Say whether a file may be another than the one that a mark, which is the same here and there, vouches for."""
         name = self.name(path)
         return name not in sound or name not in entries or entries[name].size != path.stat().st_size
 
-    def end(self, *, ran: bool) -> None:
-        """Send the list of runs, and remove claims, signs of life and notes of failures that nothing depends on now.
+    def end(self, planned: Iterable[Job], *, ran: bool, whole: bool) -> None:
+        """Send the list of runs, and remove shards, claims and notes that nothing depends on any more.
 
         Args:
+            planned: all shards of the build.
             ran: whether anything was computed; a run that found all done leaves no trace.
+            whole: whether no shard is left to do.
         """
         if ran:
             self.storage.upload(self.folder.state / "runs.jsonl", ".spanferry/runs.jsonl")
         entries = self.storage.entries(".spanferry")
-        notes = {name for name in entries if name.endswith(".failed")}
-        claims = {name for name in entries if ".claim" in name and name.startswith(".spanferry/shards/")}
-        gone = {name for name in notes if not (self.folder.root / name).exists()}
-        self.storage.remove([*claims, *gone, *self._worker.dead(entries)])
+        shards = {self.name(Path(job.output).with_suffix("")) for job in planned}
+        old = [name for name in entries if (found := _OF_A_SHARD.fullmatch(name)) and found[1] not in shards]
+        notes = [name for name in entries if name.endswith(".failed") and not (self.folder.root / name).exists()]
+        claims = [name for name in entries if _CLAIM.match(name)] if whole else []
+        self.storage.remove({*old, *notes, *claims, *self._worker.dead(entries)})
 
     # Shards.
 
@@ -288,7 +304,7 @@ class StoredBuild:
             ) from None
         with lock:
             entries = self.check()
-            wanted = [name for name in entries if not name.startswith(".spanferry/workers/") and ".claim" not in name]
+            wanted = [name for name in entries if name.startswith(_OURS) and ".claim" not in name]
             # A sidecar after what it vouches for.
             for late in (False, True):
                 self.fetch([name for name in wanted if late == name.endswith((".json", ".md"))], entries)
@@ -317,6 +333,7 @@ def _files(place: Path) -> list[Path]:
     return sorted(path for path in place.rglob("*") if path.is_file() and not path.name.startswith("."))
 
 
-def _named(mark: Path) -> Iterable[str]:
-    facts = BuildFolder.read_json(mark)
-    return () if facts is None else facts["files"]
+def _named(mark: Mapping[str, Any] | None) -> Iterable[str]:
+    """Return the files of the dataset that a mark names, whatever a damaged one says."""
+    names = (mark or {}).get("files", ())
+    return [name for name in names if name.startswith(("data/", "dropped/")) and ".." not in name]
