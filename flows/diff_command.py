@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import takewhile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,7 +34,10 @@ def diff_command(
 
 def lines(found: Diff) -> list[str]:
     """Return a comparison as lines to read on a terminal; nothing is said of what did not change."""
-    said = [f"signature {name}: {_value(old)} -> {_value(new)}" for name, (old, new) in found.signature.items()]
+    said = [
+        f"signature {name}: {' -> '.join(_apart(_value(old), _value(new)))}"
+        for name, (old, new) in found.signature.items()
+    ]
     for side, names in zip(("first", "second"), found.only, strict=True):
         if names:
             said.append(f"only in the {side}: {', '.join(names)}")
@@ -56,3 +60,21 @@ def lines(found: Diff) -> list[str]:
 
 def _value(value: object) -> str:
     return "not there" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+_LONG = 60
+"""Characters of a value that is shown whole, whatever it shares with the other."""
+
+
+def _apart(old: str, new: str) -> tuple[str, str]:
+    """Return two values without most of what they share, where they are long; they are cut between settings.
+
+    >>> shared = "alignment/2(form=candidates,gap_cost=0.1,identical=True,snap=auto,"
+    >>> _apart(f"{shared}aligner=joint:0.1)", f"{shared}aligner=fake)")
+    ('...aligner=joint:0.1)', '...aligner=fake)')
+    """
+    if min(len(old), len(new)) <= _LONG:
+        return old, new
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False)))
+    start = max(old.rfind(mark, 0, same) for mark in ",(|") + 1
+    return (f"...{old[start:]}", f"...{new[start:]}") if start else (old, new)

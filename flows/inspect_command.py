@@ -35,15 +35,31 @@ def inspect_command(
     from spanferry.flows.members import open_build
 
     opened = open_build(build)
+    languages = languages_of(opened, lang)
+    check_label(opened, label)
     console = Console(highlight=False, soft_wrap=True)
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    chosen = draw(opened, languages_of(opened, lang), n=n, lost=lost, label=label, seed=seed)
+    chosen = draw(opened, languages, n=n, lost=lost, label=label, seed=seed)
     if not chosen:
         wanted = " ".join(["lost" if lost else "", f"with label {label}" if label else ""]).strip()
         print(f"no example {wanted} in {build}" if wanted else f"no example in {build}")
     for language, row in chosen:
         for line in lines_of(opened, language, row, coloured=coloured):
             console.print(line)
+
+
+def check_label(build: Build, label: str | None) -> None:
+    """Refuse a label that no span of the build has.
+
+    Raises:
+        ConfigError: it has none such.
+    """
+    from spanferry.data.errors import ConfigError, did_you_mean
+
+    known = sorted({name for entry in build.report["languages"].values() for name in entry["total"].get("labels", ())})
+    if label is not None and label not in known:
+        hint = did_you_mean(label, known) if known else "its spans have no labels"
+        raise ConfigError(f"--label {label}: no span of {build.folder.root} has it; {hint}")
 
 
 def draw(
@@ -78,10 +94,13 @@ def lines_of(build: Build, language: str, row: Row, *, coloured: bool) -> Iterat
     from spanferry.flows.build_outcomes import languages_between, reasons_of, source_spans, target_fields, target_spans
 
     outcome = row.outcome
-    fate = "dropped" if outcome["reasons"] else "kept"
-    notes = ", ".join([*reasons_of(outcome), *outcome["flags"], *(["post-edited"] if "machine" in outcome else [])])
-    head = f"{language}/{row.split} {outcome['id']} · {fate}{': ' if notes else ''}{notes}"
-    yield Text(head, style="bold" if fate == "kept" else "bold red")
+    fate, reasons = "dropped" if outcome["reasons"] else "kept", ", ".join(reasons_of(outcome))
+    notes = [f"{fate}: {reasons}" if outcome["reasons"] else f"{fate}, a span lost: {reasons}" if reasons else fate]
+    notes += [f"flags: {', '.join(outcome['flags'])}"] if outcome["flags"] else []
+    notes += ["post-edited"] if "machine" in outcome else []
+    yield Text(
+        " · ".join([f"{language}/{row.split} {outcome['id']}", *notes]), style="bold" if fate == "kept" else "bold red"
+    )
     source, target = languages_between(build, language)
     width = max(len(source), len(target))
     for field, text in outcome["source"].items():

@@ -23,11 +23,11 @@ from spanferry.flows.build_outcomes import rows_of
 from spanferry.flows.config import parse_config
 from spanferry.flows.diff import diff_builds
 from spanferry.flows.export import export_build
-from spanferry.flows.inspect_command import draw, lines_of
+from spanferry.flows.inspect_command import check_label, draw, lines_of
 from spanferry.flows.members import Build, open_build
 from spanferry.flows.review import export_review
 from spanferry.flows.review_import import import_review
-from spanferry.flows.shards import write_records
+from spanferry.flows.shards import write_json, write_records
 
 Settings = dict[str, Any]
 Run = Callable[..., str]
@@ -62,8 +62,9 @@ def test_inspect_is_readable_without_colour(run: Run, three: Build) -> None:
     assert "  lost LOC 'Nile': unaligned" in out
     assert "  unsure LOC 'Cologne': alignment 'Köln', candidates 'Di'" in out
     assert out.count("de/train") == 1
-    assert (
-        run("inspect", three.folder.root, "--label", "MISC") == f"no example with label MISC in {three.folder.root}\n"
+    root = three.folder.root
+    assert run("inspect", root, "--lang", "zh", "--lost", "--label", "PER") == (
+        f"no example lost with label PER in {root}\n"
     )
 
 
@@ -87,6 +88,38 @@ def test_nothing_changed_between_a_build_and_itself(run: Run, three: Build) -> N
         "de rows: same 4",
         "de spans: same 5",
     ]
+
+
+def test_inspect_tells_reasons_from_flags_and_knows_labels(run: Run, three: Build) -> None:
+    shard = three.folder.shard("de", "train", 0)
+    rows = [row.outcome for row in rows_of(three, "de")]
+    rows[0]["flags"] = ["length_ratio", "unfinished"]
+    cairo = next(row for row in rows if row["id"] == "cairo")
+    placed = [
+        [each["start"], each["end"], each["label"], "text"] for each in cairo["projections"] if not each["reason"]
+    ]
+    target = {"fields": {"text": cairo["translations"]["text"]["text"]}, "spans": sorted(placed), "labels": {}}
+    cairo |= {"reasons": [], "target": {**rows[0]["target"], **target, "id": "cairo"}}
+    write_records(shard, rows)
+    heads = [line for line in run("inspect", three.folder.root, "--lang", "de").splitlines() if line.startswith("de/")]
+    assert heads[:2] == [
+        "de/train curie · kept · flags: length_ratio, unfinished",
+        "de/train cairo · kept, a span lost: unaligned",
+    ]
+    with pytest.raises(ConfigError, match=r"--label PERS: no span of .* has it; did you mean 'PER'\?"):
+        check_label(three, "PERS")
+
+
+def test_a_diff_shows_of_long_settings_what_differs(
+    run: Run, three: Build, looked_at: ModuleType, tmp_path: Path
+) -> None:
+    other = open_build(looked_at.write(tmp_path / "other"))
+    shared = "alignment/2(form=candidates,gap_cost=0.1,identical=True,snap=auto,min_score=0.0"
+    for each, aligner in ((three, "fake:1"), (other, "fake:2")):
+        signature = f"{each.report['signature']}|projector:{shared},aligner={aligner})"
+        write_json(each.folder.report, {**each.report, "signature": signature})
+    out = run("diff", three.folder.root, other.folder.root)
+    assert out.splitlines()[0] == "signature projector: ...aligner=fake:1) -> ...aligner=fake:2)"
 
 
 def test_a_diff_finds_each_kind_of_change_by_id(run: Run, three: Build, looked_at: ModuleType, tmp_path: Path) -> None:
