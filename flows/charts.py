@@ -30,7 +30,7 @@ def stacked_bars(
     height = len(rows) * _ROW + 40
     span = _WIDTH - _LEFT - 70
     base = len(rows) * _ROW
-    drawn = [_text(_WIDTH - 64, base + 15, unit, "start", "quiet")]
+    drawn = [_text(_WIDTH - 64, base + 33, unit, "start", "quiet")]
     for tick in range(0, 101, 25):
         x = _LEFT + span * tick / 100
         drawn.append(f'<line class="grid" x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{base}"/>')

@@ -39,8 +39,8 @@ _MOST_GROUPS: Final = 80
 _LOW: Final = 0.5
 """Score below which an example is one of low scores; only a group to sample from."""
 
-Tokenize = Callable[[Sequence[str]], list[int]]
-"""Texts -> the number of subword tokens of each."""
+Tokenize = Callable[[Sequence[str]], list[tuple[int, int]]]
+"""Texts -> the number of subword tokens of each, and how many of them are unknown."""
 
 
 @dataclass
@@ -90,11 +90,13 @@ class TokenFigures:
     Attributes:
         source, target: tokens of all texts of either side.
         sentences: how many sentences the source texts have.
+        unknown: those of the target side that stand for characters which the tokenizer does not have.
     """
 
     source: int = 0
     target: int = 0
     sentences: int = 0
+    unknown: int = 0
 
 
 @dataclass
@@ -227,13 +229,15 @@ def identify(texts: Iterable[str], shortest: int = 20) -> Counter[str]:
 def count_tokens(pairs: Sequence[tuple[str, str]], tokenize: Tokenize, source: str) -> TokenFigures:
     """Count the subword tokens of both sides of the same texts.
 
-    >>> count_tokens([("It rains. We stay.", "Es regnet. Wir bleiben.")], lambda texts: [len(t) for t in texts], "en")
-    TokenFigures(source=18, target=23, sentences=2)
+    >>> pairs = [("It rains. We stay.", "Es regnet. Wir bleiben.")]
+    >>> count_tokens(pairs, lambda texts: [(len(text), 0) for text in texts], "en")
+    TokenFigures(source=18, target=23, sentences=2, unknown=0)
     """
     from spanferry.translation.languages import get_language
     from spanferry.translation.segments import sentence_ranges
 
     code = get_language(source).flores
     sentences = sum(max(1, len(sentence_ranges(here, code))) for here, _ in pairs)
-    here, there = (sum(tokenize([pair[side] for pair in pairs])) for side in (0, 1))
-    return TokenFigures(here, there, sentences)
+    here, there = (tokenize([pair[side] for pair in pairs]) for side in (0, 1))
+    tokens = [sum(number for number, _ in counts) for counts in (here, there)]
+    return TokenFigures(tokens[0], tokens[1], sentences, sum(unknown for _, unknown in there))

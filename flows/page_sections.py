@@ -241,15 +241,17 @@ def _tokens(figures: Mapping[str, LanguageFigures], tokenizer: str | None) -> st
             f"{found.tokens.source / found.tokens.sentences:.1f}",
             f"{found.tokens.target / found.tokens.sentences:.1f}",
             f"{found.tokens.target / found.tokens.source:.2f}",
+            share(found.tokens.unknown, found.tokens.target),
         ]
         for name, found in figures.items()
         if found.tokens is not None and found.tokens.source
     ]
     explained = (
         f"Subword tokens of a random sample, by the tokenizer of {tokenizer}. The premium is how many times as many "
-        "tokens the same text takes as in the language it came from (Petrov et al. 2023)."
+        "tokens the same text takes as in the language it came from (Petrov et al. 2023). An unknown token may stand "
+        "for a whole word: where there are many, the tokenizer does not have the script, and the premium says nothing."
     )
-    heads = ["language", "source, tokens a sentence", "target, tokens a sentence", "premium"]
+    heads = ["language", "source, tokens a sentence", "target, tokens a sentence", "premium", "unknown in target"]
     return _section(
         "Tokens per sentence", explained, _table(heads, rows, "Tokens for each sentence of the source text")
     )

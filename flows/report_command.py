@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from spanferry.flows.figures import Tokenize
     from spanferry.flows.members import Build
 
 
@@ -70,9 +70,7 @@ def write_report(
     return page
 
 
-def choose_tokenizer(
-    build: Build, wanted: str | None
-) -> tuple[str | None, Callable[[Sequence[str]], list[int]] | None]:
+def choose_tokenizer(build: Build, wanted: str | None) -> tuple[str | None, Tokenize | None]:
     """Return a tokenizer's name, and what counts the tokens of texts with it; None twice where there is none.
 
     Raises:
@@ -81,7 +79,7 @@ def choose_tokenizer(
     from spanferry.data.errors import ModelError
     from spanferry.translation.checkpoints import find_tokenizer
     from spanferry.translation.registry import TRANSLATORS
-    from spanferry.translation.subwords import FastSubwords
+    from spanferry.translation.subwords import UNKNOWN, FastSubwords
 
     settings = build.report["settings"]["translation"]
     if wanted is None and settings["model"] in TRANSLATORS.names():  # no model but a kind of translator
@@ -95,4 +93,5 @@ def choose_tokenizer(
             f"--tokenizer {wanted}: found no tokenizer.json there; give a folder or file that has one, or a hub id"
         )
     subwords = FastSubwords(file)
-    return name, lambda texts: [len(tokens) for tokens in subwords.encode(texts)]
+    unknown = {UNKNOWN, "[UNK]"}
+    return name, lambda texts: [(len(row), sum(token in unknown for token in row)) for row in subwords.encode(texts)]

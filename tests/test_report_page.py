@@ -58,7 +58,7 @@ def test_a_page_needs_nothing_else_and_is_the_same_again(page: Path) -> None:
 
 def test_figures_are_those_of_the_outcomes(page: Path, looked_at: ModuleType) -> None:
     build = open_build(page.parent)
-    found = collect(build, "de", tokenize=lambda texts: list(map(len, texts)))
+    found = collect(build, "de", tokenize=lambda texts: [(len(text), text.count("Köln")) for text in texts])
     # By hand: 10 spans, of the dropped example `cairo` 1 unaligned and 4 lost with it.
     assert found.fates.total() == 10
     assert sum(number for (_, fate), number in found.fates.items() if fate == "carried") == 5
@@ -67,10 +67,19 @@ def test_figures_are_those_of_the_outcomes(page: Path, looked_at: ModuleType) ->
     assert (found.voted, found.disagreed) == (10, 3)
     assert found.votes == {("alignment", "candidates"): [10, 7]}
     assert found.scores.total == 9 and found.lengths.total == 4 and found.duplicate_targets == 0
-    assert found.tokens is not None and found.tokens.sentences == 4
+    assert found.tokens is not None and (found.tokens.sentences, found.tokens.unknown) == (4, 1)
     texts = looked_at.outcomes("de")
     assert found.tokens.source == sum(len(each["source"]["text"]) for each in texts)
     assert {"lost: unaligned", "kept", "disagreement", "label: PER"} <= set(found.examples)
+
+
+def test_a_tokenizer_without_a_script_is_seen_by_its_unknown_tokens(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    section = text[text.index('id="tokens-per-sentence"') : text.index('id="duplicates"')]
+    unknown = dict(re.findall(r'<th scope="row">([^<]+)</th>.*?<td>([\d.]+)%</td></tr>', section))
+    # The bundled model has Latin letters alone.
+    assert float(unknown["de"]) < 5
+    assert min(float(unknown["ar"]), float(unknown["zh-Hans"])) > 10
 
 
 def test_the_page_says_them_with_axes_and_reasons(page: Path) -> None:
@@ -83,6 +92,7 @@ def test_the_page_says_them_with_axes_and_reasons(page: Path) -> None:
         "mean natural-log probability of a token",
         "example_dropped",
         "by the tokenizer of bundled",
+        "unknown in target",
     ):
         assert said in text
 
