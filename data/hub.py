@@ -10,9 +10,10 @@ Tokens come from the hub's own places (``HF_TOKEN``, ``hf auth login``) and are 
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -87,6 +88,7 @@ class Hub:
 
         self._api: HfApi = HfApi(endpoint=endpoint)
         self._wait, self._say = wait, say
+        self._reached = False
 
     def check(self, repo: str, *, tag: str | None = None) -> None:
         """Find out, before anything is sent, whether ``repo`` can be written.
@@ -127,10 +129,11 @@ class Hub:
             tag: put on the commit when it stands.
 
         Raises:
-            ConfigError: as `check`.
+            ConfigError: as `check`; or the hub refuses the card.
             BuildError: the hub failed, again and again; the repository is as it was before.
         """
         self.check(repo, tag=tag)
+        self._check_card(files)
         with _readable(repo):
             self._retried(lambda: self._api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True))
         commit, changes = self._commit(repo, files, message)
@@ -218,6 +221,17 @@ class Hub:
             )
         return MARK in (DatasetCard.load(Path(path), ignore_metadata_errors=True).data.get("tags") or ())
 
+    def _check_card(self, files: Mapping[str, Path]) -> None:
+        """Have the hub look at the card's YAML: a license that it does not know, for one, is an error to it."""
+        from huggingface_hub import DatasetCard
+
+        card = DatasetCard.load(files["README.md"])
+        try:
+            with _readable("the card"):
+                self._retried(lambda: card.validate(repo_type="dataset"))
+        except ValueError as error:
+            raise ConfigError(f"the hub refuses the card: {_reasons(str(error))}") from error
+
     def _check_tag(self, repo: str, tag: str, head: str) -> None:
         with _readable(repo):
             refs = self._retried(lambda: self._api.list_repo_refs(repo, repo_type="dataset"))
@@ -229,14 +243,25 @@ class Hub:
         """Return what ``action`` returns; try again, each time later, where the fault may pass."""
         from huggingface_hub.errors import HfHubHTTPError
 
+        # The HTTP library's own base class, see `_readable`.
+        from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # isort: skip
+
         for wait in _WAITS:
             try:
-                return action()
-            except HfHubHTTPError as error:
-                if error.response.status_code not in _PASSING:
+                found = action()
+            except (HTTPError, ConnectionError) as error:
+                what = "the connection to the hub broke"
+                if isinstance(error, HfHubHTTPError):
+                    self._reached, what = True, f"the hub answered {error.response.status_code}"
+                    if error.response.status_code not in _PASSING:
+                        raise
+                elif not self._reached:  # there is no such hub, or no network
                     raise
-                self._say(f"the hub answered {error.response.status_code}; trying again in {wait:g} s")
+                self._say(f"{what}; trying again in {wait:g} s")
                 self._wait(wait)
+            else:
+                self._reached = True
+                return found
         return action()
 
 
@@ -287,6 +312,17 @@ def _readable(what: str) -> Iterator[None]:
         }
         answer = answers.get(status, f"the hub answered {status}: {fault.server_message or 'no reason given'}")
         raise BuildError(f"{what}: {answer}") from fault
+
+
+def _reasons(answer: str) -> str:
+    """Return why the hub refuses a card, in one line: it answers in JSON, or in words.
+
+    >>> _reasons('{"errors": [{"message": "license: unknown"}], "warnings": []}'), _reasons("- no YAML\\n- no tag")
+    ('license: unknown', '- no YAML; - no tag')
+    """
+    with suppress(ValueError, KeyError, TypeError):
+        return "; ".join(str(each["message"]) for each in json.loads(answer)["errors"])
+    return "; ".join(answer.split("\n"))
 
 
 def _is_same(file: Path, there: Any) -> bool:

@@ -10,22 +10,13 @@ import yaml
 from spanferry.data.correction_columns import POST_EDITED
 from spanferry.data.provenance import provenance_columns
 from spanferry.data.tasks import get_task
-from spanferry.flows.card_config import card_configs
+from spanferry.flows.card_config import HERE, card_configs, kind_of_data
+from spanferry.flows.card_sections import citation, license_lines, limits, model_line, quality
 from spanferry.flows.config import AnyConfig, BuildConfig
 from spanferry.flows.corrections import checked_by_people
 from spanferry.flows.predict_card import predict_card
 from spanferry.translation.languages import get_language
-from spanferry.translation.licenses import model_license, not_commercial
 
-_CATEGORIES = {
-    "ner": ("token-classification", "named-entity-recognition"),
-    "slots": ("token-classification", "slot-filling"),
-    "text-classification": ("text-classification", None),
-    "multiple-choice": ("multiple-choice", "multiple-choice-qa"),
-    "pair-classification": ("text-classification", "natural-language-inference"),
-    "question-answering": ("question-answering", "extractive-qa"),
-}
-_SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
 _COLUMNS = {
     "flags": "what to know about the row: failed checks, `protected_lost`, `unfinished`; empty for most",
     "projections": "where each source span went: offsets on both sides, score and method, or the reason of its loss",
@@ -43,8 +34,6 @@ def card(config: AnyConfig, report: Mapping[str, Any]) -> str:
 def _metadata(config: BuildConfig, report: Mapping[str, Any]) -> dict[str, Any]:
     """Return the card's YAML, with the names and values that the hub knows."""
     languages = report["languages"]
-    rows = sum(entry["total"]["kept"] for entry in languages.values())
-    category, task_id = _CATEGORIES.get(config.task, (None, None))
     found: dict[str, Any] = {
         "pretty_name": f"{_title(config)}, machine-translated",
         # The hub's language tags have no script.
@@ -54,12 +43,8 @@ def _metadata(config: BuildConfig, report: Mapping[str, Any]) -> dict[str, Any]:
         "language_creators": ["machine-generated"],
         "multilinguality": ["translation"],
         "source_datasets": [_source_dataset(config)],
-        "size_categories": [next((name for limit, name in _SIZES if rows < limit), "n>10M")],
+        **kind_of_data(config.task, languages),
     }
-    if category:
-        found["task_categories"] = [category]
-    if task_id:
-        found["task_ids"] = [task_id]
     found["tags"] = ["machine-translated", "spanferry"]
     found["configs"] = card_configs(languages)
     return found
@@ -91,20 +76,35 @@ def _body(config: BuildConfig, report: Mapping[str, Any]) -> list[str]:
         f"# {_title(config)}, machine-translated",
         f"> **Machine-translated.** A machine translated the text {way}{carried}. {checked_by_people(report)}",
         "```python\nfrom datasets import load_dataset\n\n"
-        f'dataset = load_dataset("path/of/this/folder", "{next(iter(languages))}")\n```',
+        f'dataset = load_dataset("{HERE}", "{next(iter(languages))}")\n```',
         "## What it holds",
         _table(report),
         *(_reasons(report)),
         "Every lost example and span is in `dropped/`, with its reason; all counts are in `report.json`.",
         "## Columns beside the task's own",
         _columns(config, report),
+        "## How good it is",
+        quality(config, report),
+        "## Known limits",
+        limits(config),
         "## How it was made",
-        f"- task: `{config.task}`; model: `{config.translation.model}`\n"
+        f"- task: `{config.task}`; translation model: {model_line(config)}\n"
+        f"{_projection(config)}"
         f"- signature: `{report['signature']}`\n"
         "- again, from the same source: `spanferry build config.yaml`, with the `config.yaml` of this folder",
         "## License",
-        _license(config),
+        license_lines(config),
+        "## Citation",
+        citation(config, report),
     ]
+
+
+def _projection(config: BuildConfig) -> str:
+    if not get_task(config.task).spans_in:
+        return ""
+    chosen = config.projection
+    aligner = f", aligner `{chosen.aligner}`" if chosen.method == "alignment" else ""
+    return f"- labels carried by: `{chosen.method}`{aligner}; an example that lost a label: `{chosen.on_lost}`\n"
 
 
 def _table(report: Mapping[str, Any]) -> str:
@@ -145,17 +145,3 @@ def _columns(config: BuildConfig, report: Mapping[str, Any]) -> str:
         lines.append(f"- `{POST_EDITED}`: whether a person corrected the row (only in languages where some row was)")
         lines.append("- `machine_...`: text and spans as the machine had them; null where nobody corrected the row")
     return "\n".join(lines)
-
-
-def _license(config: BuildConfig) -> str:
-    """Return what is known of the licenses that bind the dataset: the source's, and the model's."""
-    source = f"`{config.source.license}`" if config.source.license else "not stated: ask its owner first"
-    model = config.translation.license or model_license(config.translation.model, config.translation.revision)
-    lines = [f"The source data's license is {source}; a translation inherits it."]
-    if model is None:
-        lines.append(f"The license of the model `{config.translation.model}` is not known here: ask for it.")
-    else:
-        lines.append(f"The translation model `{config.translation.model}` is under `{model}`.")
-    if model is not None and not_commercial(model):
-        lines.append("**That license does not allow commercial use; ask before you use this dataset commercially.**")
-    return " ".join(lines)

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -21,7 +21,10 @@ from spanferry.data.errors import BuildError, ConfigError
 from spanferry.data.parquet import read_parquet, with_known_labels, write_parquet
 from spanferry.data.signature import fingerprint
 from spanferry.data.tasks import get_task
-from spanferry.flows.card_config import card_config
+from spanferry.flows.card import card
+from spanferry.flows.card_config import HERE, card_config, without_places
+from spanferry.flows.card_sections import model_license_of
+from spanferry.flows.config import load_config
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.outcomes import unpack
 from spanferry.flows.shards import file_digest, read_records, write_json, writing_text
@@ -36,11 +39,13 @@ class Edition:
         root: its folder.
         configs: config -> split -> rows.
         license: of the data, as the card says it.
+        model_license: of the translation model; None if it is not known.
     """
 
     root: Path
     configs: Mapping[str, Mapping[str, int]]
     license: str
+    model_license: str | None
 
     @property
     def files(self) -> dict[str, Path]:
@@ -50,7 +55,12 @@ class Edition:
 
 
 def make_edition(
-    build: str | Path, *, source: bool = False, pairs: bool = False, license_: str | None = None
+    build: str | Path,
+    *,
+    source: bool = False,
+    pairs: bool = False,
+    license_: str | None = None,
+    repo: str | None = None,
 ) -> Edition:
     """Make the folder that would be published from a finished build.
 
@@ -59,6 +69,7 @@ def make_edition(
         source: add the rows that were translated, as a config of their own.
         pairs: add translation pairs, a config for each language: ``{"id", "field", "translation": {"en", "de"}}``.
         license_: of the data, where the build's configuration does not say it.
+        repo: what the dataset will be called, for the card; None if that is not known.
 
     Raises:
         BuildError: there is no finished build, or its files are not those that it wrote.
@@ -79,9 +90,12 @@ def make_edition(
         configs[name] = rows
     if pairs:
         configs |= dict(_write_pairs(report, staged))
-    head, body = split_card(folder.card.read_text(encoding="utf-8"))
+    config = load_config(folder.root / "config.yaml")
     if license_ is not None:
-        head["license"] = license_
+        config = config.model_copy(update={"source": config.source.model_copy(update={"license": license_})})
+    head, body = split_card(card(config, report))
+    if repo is not None:
+        body = body.replace(f'load_dataset("{HERE}"', f'load_dataset("{repo}"')
     for name in [name for name in configs if name not in report["languages"]]:
         content = fingerprint({path.name: file_digest(path) for path in (staged / "data" / name).iterdir()})
         head["configs"].append(card_config(name, configs[name], content))
@@ -91,7 +105,7 @@ def make_edition(
     with writing_text(staged / "config.yaml") as stream:
         settings = yaml.safe_load((folder.root / "config.yaml").read_text(encoding="utf-8"))
         yaml.safe_dump(without_places(settings), stream, sort_keys=False, allow_unicode=True)
-    return Edition(staged, configs, str(head["license"]))
+    return Edition(staged, configs, str(head["license"]), model_license_of(config))
 
 
 def split_card(text: str) -> tuple[dict[str, Any], str]:
@@ -102,21 +116,6 @@ def split_card(text: str) -> tuple[dict[str, Any], str]:
     """
     _, head, body = text.split("---\n", 2)
     return yaml.safe_load(head), body
-
-
-def without_places(value: Any) -> Any:
-    """Return plain data in which every absolute path is its last part alone: where files lay is nobody's business.
-
-    >>> without_places({"source": {"path": "/home/me/secret/train.jsonl"}, "targets": ["de"]})
-    {'source': {'path': 'train.jsonl'}, 'targets': ['de']}
-    """
-    if isinstance(value, Mapping):
-        return {key: without_places(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [without_places(each) for each in value]
-    if isinstance(value, str) and (PurePath(value).is_absolute() or value.startswith("~/")):
-        return PurePath(value).name
-    return value
 
 
 def _finished(folder: BuildFolder) -> dict[str, Any]:

@@ -9,9 +9,11 @@ import yaml
 
 from spanferry.data.correction_columns import POST_EDITED
 from spanferry.data.tasks import Task, get_task
-from spanferry.flows.card_config import card_configs
+from spanferry.flows.card_config import HERE, card_configs, kind_of_data, without_places
+from spanferry.flows.card_sections import citation, license_lines, model_line
 from spanferry.flows.corrections import checked_by_people
 from spanferry.flows.predict_config import TranslateTestConfig
+from spanferry.flows.predict_report import worth_lines
 from spanferry.translation.languages import get_language
 
 
@@ -28,6 +30,9 @@ def _metadata(config: TranslateTestConfig, report: Mapping[str, Any]) -> dict[st
         "language": sorted({get_language(name).bcp47.split("-")[0] for name in languages}),
         "license": config.source.license or "unknown",
         "annotations_creators": ["machine-generated"],
+        "multilinguality": ["multilingual" if len(languages) > 1 else "monolingual"],
+        "source_datasets": ["original"],
+        **kind_of_data(config.task, languages),
         "tags": ["predictions", "translate-test", "spanferry"],
         "configs": card_configs(languages),
     }
@@ -47,19 +52,34 @@ def _body(config: TranslateTestConfig, report: Mapping[str, Any]) -> list[str]:
         f"> **Predictions of a model.** Text in {names} was translated into {pivot.name} by a machine, a model "
         f"predicted on the translation{carried}. The original text is unchanged. {checked_by_people(report)}",
         "```python\nfrom datasets import load_dataset\n\n"
-        f'dataset = load_dataset("path/of/this/folder", "{next(iter(languages))}")\n```',
+        f'dataset = load_dataset("{HERE}", "{next(iter(languages))}")\n```',
         "## What it holds",
         _table(report, task),
         "Every predicted span that found no place in the original is in `dropped/`, with its reason; all counts are in "
         "`report.json`.",
         "## Columns beside the data's own",
         _columns(task, report),
+        "## How good it is",
+        "\n".join(f"- {line}" for line in worth_lines(report)) or "The data has no labels of its own to compare with.",
+        "## Known limits",
+        "- The model did not read the text but a machine's translation of it; what that lost, it could not find.\n"
+        "- A prediction is a guess: scores say how sure the model was, not how often it is right.",
         "## How it was made",
-        f"- task: `{config.task}`; predictor: `{config.predictor.name}`; translation model: "
-        f"`{config.translation.model}`\n"
+        f"- task: `{config.task}`; predictor: {_predictor(config)}; translation model: {model_line(config)}\n"
         f"- signature: `{report['signature']}`\n"
         "- again, from the same data: `spanferry build config.yaml`, with the `config.yaml` of this folder",
+        "## License",
+        license_lines(config),
+        "## Citation",
+        citation(config, report),
     ]
+
+
+def _predictor(config: TranslateTestConfig) -> str:
+    chosen = config.predictor
+    model, revision = chosen.settings.get("model"), chosen.settings.get("revision")
+    named = f"`{chosen.name}`" + (f" with `{without_places(str(model))}`" if model else "")
+    return named + (f", revision `{revision}`" if revision else "")
 
 
 def _table(report: Mapping[str, Any], task: Task) -> str:

@@ -8,14 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import yaml
-
 from spanferry.data.errors import BuildError, ConfigError
 from spanferry.data.hub import Hub, Published
 from spanferry.flows.edition import Edition, describe, make_edition
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.places import fetched
-from spanferry.translation.licenses import conflict, model_license
+from spanferry.translation.licenses import conflict
 
 
 @dataclass(frozen=True)
@@ -57,26 +55,28 @@ def publish(build: str | Path, repo: str, choices: Choices, *, say: Callable[[st
     hub.check(repo, tag=choices.tag)  # before the folder is made, which may take a while
     folder = _whole(build)
     with folder.claimed():
-        edition = prepare(folder.root, choices)
+        edition = prepare(folder.root, choices, repo)
         message = _message(edition)
         return hub.publish(repo, edition.files, message=message, private=choices.private, tag=choices.tag)
 
 
-def rehearse(build: str | Path, choices: Choices) -> list[str]:
+def rehearse(build: str | Path, choices: Choices, repo: str | None = None) -> list[str]:
     """Do everything but send; return what would be sent, as lines.
+
+    ``repo`` is what the card calls the dataset; no hub is asked whether it may be written.
 
     Raises:
         ConfigError, BuildError: as `publish`, as far as they need no hub.
     """
     folder = _whole(build)
     with folder.claimed():
-        edition = prepare(folder.root, choices)
+        edition = prepare(folder.root, choices, repo)
         return [*describe(edition), f"the folder as it would be on the hub: {edition.root}"]
 
 
-def prepare(build: str | Path, choices: Choices) -> Edition:
+def prepare(build: str | Path, choices: Choices, repo: str | None = None) -> Edition:
     """Make the folder that is published, hold it against licenses, and load it back as its users will."""
-    edition = make_edition(build, source=choices.source, pairs=choices.pairs, license_=choices.license)
+    edition = make_edition(build, source=choices.source, pairs=choices.pairs, license_=choices.license, repo=repo)
     check_license(edition, private=choices.private)
     load_back(edition)
     return edition
@@ -93,9 +93,7 @@ def check_license(edition: Edition, *, private: bool) -> None:
             "the license of the data is not known: say it in the build's source.license, or by --license, as the hub "
             "writes it (cc-by-4.0); a --private repository needs none"
         )
-    settings = yaml.safe_load((edition.root / "config.yaml").read_text(encoding="utf-8")).get("translation", {})
-    model = settings.get("license") or model_license(settings.get("model", "bundled"), settings.get("revision"))
-    if (why := conflict(edition.license, model)) is not None:
+    if (why := conflict(edition.license, edition.model_license)) is not None:
         raise ConfigError(f"cannot be published: {why}")
 
 

@@ -32,7 +32,7 @@ def publish_command(
 
     choices = Choices(private=private, tag=tag, source=source, pairs=pairs, license=license_)
     if dry_run:
-        print("\n".join(rehearse(build, choices)))
+        print("\n".join(rehearse(build, choices, repo)))
         return
     if repo is None:
         raise ConfigError("--repo: expected where to publish, for example --repo my-name/my-dataset, or --dry-run")

@@ -2,21 +2,28 @@
 
 Routes and answers are those that huggingface_hub 2.4 and datasets 5.2 were seen to use. It keeps everything in memory.
 ``Hub.fail`` lets a route fail so many times, ``Hub.before_commit`` runs between a commit's upload and the commit.
+
+To rehearse publishing, start it: ``python tests/hub_server.py --port 8123`` prints what to set in another terminal.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import hashlib
 import json
+import re
+import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 import uvicorn
+import yaml
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -52,17 +59,39 @@ class Hub:
     tokens: dict[str, dict[str, Any]]
     repos: dict[str, Repo] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
-    fail: dict[str, list[int]] = field(default_factory=dict)
+    fail: dict[str, list[int | str]] = field(default_factory=dict)
     before_commit: Callable[[], None] = lambda: None
     seen: list[str] = field(default_factory=list)
     url: str = ""
 
     def answers(self, route: str) -> Response | None:
-        """Return the failure that was ordered for a route, if any is left."""
+        """Return the failure that was ordered for a route, if any is left: a status, or `CUT`."""
         self.seen.append(route)
-        if waiting := self.fail.get(route):
-            return JSONResponse({"error": f"ordered failure of {route}"}, status_code=waiting.pop(0))
-        return None
+        waiting = self.fail.get(route)
+        if not waiting or waiting[0] == CUT_AFTER:
+            return None
+        order = waiting.pop(0)
+        if isinstance(order, str):
+            return _Cut()
+        return JSONResponse({"error": f"ordered failure of {route}"}, status_code=order)
+
+    def done(self, route: str, answer: Response) -> Response:
+        """Return the answer of a route that has done its work, or cut the connection if `CUT_AFTER` was ordered."""
+        if (waiting := self.fail.get(route)) and waiting[0] == CUT_AFTER:
+            waiting.pop(0)
+            return _Cut()
+        return answer
+
+
+CUT, CUT_AFTER = "cut", "cut after"
+"""Orders for `Hub.fail`: the connection ends in the middle of the answer, the work not done, or done."""
+
+
+class _Cut(Response):
+    """An answer that promises more than it sends, so that the server closes the connection."""
+
+    def __init__(self) -> None:
+        super().__init__(b"{", headers={"content-length": "100"})
 
 
 def _missing(code: str) -> Response:
@@ -221,7 +250,8 @@ def _routes(hub: Hub) -> list[Route]:  # noqa: PLR0915  (one route after the oth
                 del files[value["path"]]
         identity = repo.commit(files, header["summary"])
         where = f"{hub.url}/datasets/{_name(request)}/commit/{identity}"
-        return JSONResponse({"success": True, "commitOid": identity, "commitUrl": where, "hookOutput": ""})
+        answer = {"success": True, "commitOid": identity, "commitUrl": where, "hookOutput": ""}
+        return hub.done("commit", JSONResponse(answer))
 
     async def resolve(request: Request) -> Response:
         if (repo := repo_of(request)) is None:
@@ -248,7 +278,11 @@ def _routes(hub: Hub) -> list[Route]:  # noqa: PLR0915  (one route after the oth
         return Response(content, headers=headers)
 
     async def valid(request: Request) -> Response:
-        return JSONResponse({"errors": [], "warnings": []})
+        if (failure := hub.answers("valid")) is not None:
+            return failure
+        wanted = await request.json()
+        errors = [{"message": message} for message in card_errors(wanted["content"])]
+        return JSONResponse({"errors": errors, "warnings": []}, status_code=400 if errors else 200)
 
     async def nothing(request: Request) -> Response:
         return _missing("EntryNotFound")
@@ -280,12 +314,57 @@ def token(name: str, role: str = "write", **organisations: str) -> dict[str, Any
     return {"type": "user", "name": name, "orgs": orgs, "auth": {"accessToken": {"role": role}}}
 
 
+def card_errors(card: str) -> list[str]:
+    """Return what the hub would refuse in the YAML of a dataset card.
+
+    The fields and the values that they may have are those of the hub's specification of dataset cards
+    (https://github.com/huggingface/hub-docs/blob/main/datasetcard.md), as far as our cards use them.
+    """
+    if not card.startswith("---\n") or (end := card.find("\n---\n", 4)) < 0:
+        return ["no YAML at the head of the card"]
+    data = yaml.safe_load(card[4:end])
+    found = [f"{name}: unknown field" for name in data if name not in _KNOWN]
+    for name, allowed in _KNOWN.items():
+        values = data.get(name, [])
+        if isinstance(allowed, re.Pattern):
+            listed = values if isinstance(values, list) else [values]
+            found += [f"{name}: {value!r} is not allowed" for value in listed if not allowed.fullmatch(str(value))]
+    for config in data.get("configs", []):
+        if not config.get("config_name") or not all({"split", "path"} <= each.keys() for each in config["data_files"]):
+            found.append(f"configs: {config} has no name, split or path")
+    return found
+
+
+_KNOWN: dict[str, re.Pattern[str] | None] = {
+    "pretty_name": None,
+    "configs": None,
+    "tags": None,
+    "language": re.compile("[a-z]{2,3}"),
+    "license": re.compile("unknown|other|mit|apache-2.0|cc0-1.0|cc-by(-nc)?(-sa|-nd)?-(2.0|2.5|3.0|4.0)"),
+    "annotations_creators": re.compile("crowdsourced|found|expert-generated|machine-generated|no-annotation|other"),
+    "language_creators": re.compile("crowdsourced|found|expert-generated|machine-generated|other"),
+    "multilinguality": re.compile("monolingual|multilingual|translation|other"),
+    "source_datasets": re.compile("original|extended\\|.+"),
+    "size_categories": re.compile("n<1K|1K<n<10K|10K<n<100K|100K<n<1M|1M<n<10M|n>10M"),
+    "task_categories": re.compile("token-classification|text-classification|multiple-choice|question-answering"),
+    "task_ids": re.compile(
+        "named-entity-recognition|slot-filling|multiple-choice-qa|natural-language-inference|extractive-qa"
+    ),
+}
+
+
+def _server(hub: Hub, port: int) -> uvicorn.Server:
+    # Connections that were cut as ordered are no errors to be logged.
+    return uvicorn.Server(
+        uvicorn.Config(Starlette(routes=_routes(hub)), host="127.0.0.1", port=port, log_level="critical")
+    )
+
+
 @contextmanager
 def running(tokens: dict[str, dict[str, Any]]) -> Iterator[Hub]:
     """Serve an empty hub on a free port of 127.0.0.1 for the time of a block."""
     hub = Hub(tokens)
-    config = uvicorn.Config(Starlette(routes=_routes(hub)), host="127.0.0.1", port=0, log_level="error")
-    server = uvicorn.Server(config)
+    server = _server(hub, 0)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
@@ -296,3 +375,28 @@ def running(tokens: dict[str, dict[str, Any]]) -> Iterator[Hub]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+def main() -> None:
+    """Serve a hub that knows one token until Ctrl-C."""
+    parser = argparse.ArgumentParser(description="A dataset hub on this machine, to rehearse publishing.")
+    parser.add_argument("--port", type=int, default=8123)
+    port = parser.parse_args().port
+    hub = Hub({"hf_rehearsal": token("me")}, url=f"http://127.0.0.1:{port}")
+    with socket.socket() as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind(("127.0.0.1", port))
+        except OSError as error:
+            sys.exit(f"port {port}: {error.strerror}; name another one by --port")
+        bound.listen()
+        print("a hub on this machine, which forgets everything when it ends (Ctrl-C); in another terminal:\n")
+        # The client's newer way of uploading has a server of its own, which is not here.
+        print(f"  export HF_ENDPOINT={hub.url} HF_TOKEN=hf_rehearsal HF_HUB_DISABLE_XET=1\n")
+        print("then publish to --repo me/NAME", flush=True)
+        with suppress(KeyboardInterrupt):
+            _server(hub, port).run(sockets=[bound])
+
+
+if __name__ == "__main__":
+    main()

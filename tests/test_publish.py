@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -159,11 +160,51 @@ def test_publishing_again_sends_only_what_changed(hub: Any, client: Client, tmp_
     assert hub.repos["zoe/x"].tree("main")[1]["data/de/a.parquet"] == b"A!"
 
 
-@pytest.mark.parametrize("route", ["whoami", "info", "create", "preupload", "put", "commit", "tag"])
-def test_a_fault_that_passes_is_tried_again(hub: Any, client: Client, tmp_path: Path, route: str) -> None:
-    hub.fail[route] = [503, 503]
+@pytest.mark.parametrize("fault", [503, 429, "cut"])
+@pytest.mark.parametrize("route", ["whoami", "info", "valid", "create", "preupload", "put", "commit", "tag"])
+def test_a_fault_that_passes_is_tried_again(
+    hub: Any, client: Client, tmp_path: Path, route: str, fault: int | str
+) -> None:
+    # The first answer of all must come: a hub that was never reached is not waited for.
+    hub.fail[route] = [503, fault] if route == "whoami" else [fault, fault]
     client.publish("zoe/x", files(tmp_path, **{"data/de/a.parquet": "A"}), message="one", tag="v1")
     assert hub.repos["zoe/x"].tree("v1")[1]["data/de/a.parquet"] == b"A"
+    assert not hub.fail[route]
+
+
+def test_a_commit_whose_answer_is_lost_is_not_done_twice(hub: Any, client: Client, tmp_path: Path) -> None:
+    hub.fail["commit"] = ["cut after"]
+    done = client.publish("zoe/x", files(tmp_path, **{"data/de/a.parquet": "A"}), message="one", tag="v1")
+    assert not hub.fail["commit"]
+    assert len(hub.repos["zoe/x"].commits) == 2, "the hub's own first commit, and one of ours"
+    assert (done.commit, hub.repos["zoe/x"].tags) == (hub.repos["zoe/x"].head, {"v1": done.commit})
+
+
+def test_a_hub_that_is_not_there_is_one_line(
+    hub: Any, client: Client, built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(BuildError, match=r"the hub cannot be reached: .* goes on from here") as caught:
+        publish(built, "zoe/x", Choices(), say=quiet)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_publisher_that_is_always_overtaken_gives_up(hub: Any, client: Client, tmp_path: Path) -> None:
+    client.publish("zoe/x", files(tmp_path, **{"report.json": "1"}), message="one")
+    repo = hub.repos["zoe/x"]
+    hub.before_commit = lambda: repo.commit({**repo.commits[-1][1], "more": b"%d" % len(repo.commits)}, "theirs")
+    with pytest.raises(BuildError, match="zoe/x: the hub answered 412: a commit has happened since"):
+        client.publish("zoe/x", files(tmp_path, **{"report.json": "2"}), message="two")
+    assert repo.tree("main")[1]["report.json"] == b"1"
+
+
+def test_a_card_that_the_hub_refuses_is_found_before_anything_is_made(hub: Any, client: Client, tmp_path: Path) -> None:
+    card = "---\nlicense: my-own\nlanguage: [german]\ntags: [spanferry]\n---\n"
+    with pytest.raises(ConfigError, match=r"refuses the card: language: 'german' is not.*; license: 'my-own' is not"):
+        client.publish("zoe/x", files(tmp_path, **{"README.md": card}), message="one")
+    assert not hub.repos
 
 
 @pytest.mark.parametrize("route", ["create", "preupload", "put", "commit"])
@@ -238,13 +279,49 @@ def test_a_tag_is_not_moved(hub: Any, client: Client, tmp_path: Path) -> None:
         client.publish("zoe/x", files(tmp_path, **{"report.json": "3"}), message="three", tag="v1")
 
 
-def test_a_dry_run_needs_no_hub(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_needs_no_hub_and_names_every_file_and_its_size(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    result = CliRunner().invoke(app, ["publish", str(built), "--dry-run", "--pairs"])
+    arguments = ["publish", str(built), "--dry-run", "--pairs", "--source", "--repo", "zoe/places"]
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    assert "data/de/train-00000-of-00001.parquet" in result.output
-    assert "dropped/de/train.jsonl" in result.output
-    assert "config en-es: train 1 rows, test 1 rows" in result.output
+    *lines, last = result.stdout.splitlines()
+    root = Path(last.rpartition(": ")[2])
+    there = {path.relative_to(root).as_posix(): path.stat().st_size for path in root.rglob("*") if path.is_file()}
+    listed = [line.split() for line in lines if not line.startswith("config ")]
+    assert {name: int(size.replace(",", "")) for name, size, _ in listed} == there
+    assert {
+        "data/de/train-00000-of-00001.parquet",
+        "dropped/de/train.jsonl",
+        "data/en-es/test-00000-of-00001.parquet",
+    } <= (there.keys())
+    assert "config en-es: train 1 rows, test 1 rows" in lines and "config en: train 2 rows, test 1 rows" in lines
+    assert 'load_dataset("zoe/places", "de")' in (root / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_build_is_published_twice_and_what_changed_is_sent(
+    hub: Any, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    import yaml
+
+    root = tmp_path / "out"
+    shutil.copytree(built, root)
+    choices = Choices(source=True, pairs=True)
+    first = publish(root, "zoe/places", choices, say=quiet)
+    sent = hub.seen.count("put")
+    again = publish(root, "zoe/places", choices, say=quiet)
+    assert (again.changes.upload, again.changes.remove, again.commit) == ((), (), first.commit)
+    assert hub.seen.count("put") == sent and len(hub.repos["zoe/places"].commits) == 2
+
+    # One language goes: its files are removed, those of the other are not sent again.
+    settings = yaml.safe_load((root / "config.yaml").read_text(encoding="utf-8"))
+    build(parse_config({**settings, "targets": ["de"], "run": {"memory": False}, "output": str(root)}))
+    third = publish(root, "zoe/places", choices, say=quiet)
+    assert {path for path in third.changes.remove if path.endswith(".parquet")} == {
+        f"data/{config}/{split}-00000-of-00001.parquet" for config in ("es", "en-es") for split in ("train", "test")
+    }
+    assert set(third.changes.upload) == {"README.md", "config.yaml", "report.json"}
 
 
 def test_places_of_this_machine_stay_here(built: Path) -> None:
@@ -287,11 +364,94 @@ def test_a_private_repository_needs_no_license(built: Path) -> None:
     check_license(make_edition(built, license_="unknown"), private=True)
 
 
-def test_publishing_as_a_flow_keeps_the_token_out_of_prefect(hub: Any, built: Path, prefect_server: None) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--license", "cc-by-nd-4.0"], "cannot be published: cc-by-nd-4.0 does not allow a changed version"),
+        (["--license", "my-own"], "the hub refuses the card: license: 'my-own' is not allowed"),
+    ],
+)
+def test_a_license_that_cannot_be_is_one_line_before_any_upload(
+    hub: Any, built: Path, arguments: list[str], message: str
+) -> None:
+    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": SECRET}
+    command = [sys.executable, "-m", "spanferry.flows.cli", "publish", str(built), "--repo", "zoe/x", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and message in done.stderr
+    assert "Traceback" not in done.stderr and SECRET not in done.stdout + done.stderr
+    assert not hub.repos and "put" not in hub.seen
+
+
+def test_a_published_dataset_is_streamed(hub: Any, built: Path, tmp_path: Path) -> None:
+    publish(built, "zoe/places", Choices(), say=quiet)
+    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path / "home")}
+    environment.pop("HF_HUB_CACHE", None)
+    loading = (
+        "import json; from datasets import load_dataset\n"
+        "rows = load_dataset('zoe/places', 'de', streaming=True)\n"
+        "print(json.dumps({s: [list(map(str, each.features.items())), list(each)] for s, each in rows.items()}))"
+    )
+    done = subprocess.run([sys.executable, "-c", loading], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == _local(built, "de")
+    assert not list((tmp_path / "home").rglob("*.parquet")), "nothing was downloaded"
+
+
+def test_the_hub_of_the_tests_is_one_command(built: Path, root: Path, tmp_path: Path) -> None:
+    """What the README tells a person who rehearses publishing, with what the command prints."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, str(root / "tests" / "hub_server.py"), "--port", str(port)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout is not None
+        said = (line.strip() for line in iter(server.stdout.readline, ""))
+        exports = next(line for line in said if line.startswith("export "))
+        given = dict(each.split("=", 1) for each in exports.split()[1:])
+        assert given["HF_ENDPOINT"] == f"http://127.0.0.1:{port}"
+        environment = {**os.environ, **given, "HF_HOME": str(tmp_path / "home")}
+        environment.pop("HF_HUB_CACHE", None)
+        command = [sys.executable, "-m", "spanferry.flows.cli", "publish", str(built), "--repo", "me/places"]
+        for expected in (" files sent, 0 removed, 0 as they were", "0 files sent, 0 removed, "):
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            assert expected in done.stdout
+    finally:
+        server.terminate()
+        server.communicate()
+
+
+def test_publishing_as_a_flow_keeps_the_token_out_of_everything(
+    hub: Any, built: Path, prefect_server: None, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from prefect.settings import (
+        PREFECT_API_DATABASE_CONNECTION_URL,
+        PREFECT_LOCAL_STORAGE_PATH,
+        PREFECT_RESULTS_PERSIST_BY_DEFAULT,
+        temporary_settings,
+    )
+
     from spanferry.flows.publish_flow import run_as_flow
 
-    published = run_as_flow(str(built), "team/places", Choices(private=True))
+    hub.fail["put"] = [503]
+    with temporary_settings({PREFECT_RESULTS_PERSIST_BY_DEFAULT: True}):
+        published = run_as_flow(str(built), "team/places", Choices(private=True))
     assert isinstance(published, Published)
     assert published.commit == hub.repos["team/places"].head
     assert hub.repos["team/places"].private
-    assert SECRET not in json.dumps(published.url)
+    shown = capfd.readouterr()
+    assert SECRET not in shown.out + shown.err + caplog.text + repr(published)
+    [result] = [path for path in PREFECT_LOCAL_STORAGE_PATH.value().rglob("*") if path.is_file()]
+    assert published.commit.encode() in result.read_bytes()
+    database = Path(PREFECT_API_DATABASE_CONNECTION_URL.value().get_secret_value().partition("///")[2])
+    assert database.is_file()
+    looked_at = [
+        result,
+        *database.parent.glob(f"{database.name}*"),
+        *(each for each in built.rglob("*") if each.is_file()),
+    ]
+    assert not [path for path in looked_at if SECRET.encode() in path.read_bytes()]
+    sent = [content for _, tree in hub.repos["team/places"].commits for content in tree.values()]
+    assert not [content for content in sent if SECRET.encode() in content]
