@@ -148,6 +148,24 @@ class RunSettings(Settings):
     work_folder: str | None = Field(
         None, description="where a build whose output is a URL is worked on; a folder in the user's cache if absent"
     )
+    task_runner: Literal["threads", "processes", "dask", "ray"] = Field(
+        "threads",
+        description="who does shards, by way of Prefect: its own process, others beside it, a dask or ray cluster",
+    )
+    task_runner_address: str | None = Field(
+        None, description="of a running cluster: tcp://host:8786 (dask), ray://host:10001; one is started if absent"
+    )
+    task_runner_workers: Annotated[int, Field(ge=0)] = Field(
+        0, description="shards at once by processes, dask or ray; 0 chooses: by the cores, or the size of the cluster"
+    )
+
+    @model_validator(mode="after")
+    def _fitting_runner(self) -> RunSettings:
+        if self.task_runner_address is not None and self.task_runner not in {"dask", "ray"}:
+            raise ValueError(f"task_runner_address: {self.task_runner} has none, expected task_runner dask or ray")
+        if self.task_runner_workers > 1 and self.task_runner == "threads":
+            raise ValueError("task_runner_workers: threads do one shard at a time; choose task_runner processes")
+        return self
 
 
 class What(Settings):

@@ -6,7 +6,11 @@ shards; the build that it helps reads the source before, and writes the dataset 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import platform
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from spanferry.data.errors import BuildError
 from spanferry.flows.build import choose_languages, do_shards, require_languages
@@ -18,6 +22,7 @@ from spanferry.flows.parts import load_parts
 from spanferry.flows.places import locate, stored_at
 from spanferry.flows.progress import Progress, Silent
 from spanferry.flows.report import LanguagesFailed, Timing
+from spanferry.flows.storage import is_url
 
 
 def help_build(
@@ -61,6 +66,35 @@ def help_build(
         lines = [f"{language}: {reason}" for language, reason in by_language(undone.failed).items()]
         raise LanguagesFailed("\n".join([*lines, "they failed here; the build that this one helps tries them again"]))
     return timings
+
+
+_one_shard = threading.Lock()
+
+
+@contextlib.contextmanager
+def working_for(job: Job, config: AnyConfig, folder: Path) -> Iterator[None]:
+    """Do one shard, in the block, for a build whose process stands in another folder, perhaps on another machine.
+
+    One at a time in a process, whatever threads it is given: the model uses all that it may for one shard.
+
+    Args:
+        job: the shard.
+        config: the settings of the build.
+        folder: that the build's paths are relative to.
+
+    Raises:
+        BuildError: the folder is not there; or the settings or models here would compute something else.
+    """
+    shared = folder.is_dir()
+    if not shared and not is_url(config.output):
+        raise BuildError(
+            f"{folder}: not there on {platform.node()}, expected the folder that the build was started in; all workers "
+            "must see the same storage by the same name, or `output` must be a URL"
+        )
+    with _one_shard, contextlib.chdir(folder) if shared else contextlib.nullcontext():
+        plan = BuildPlan(config, locate(config.output, config.run.work_folder), {}, load_parts(config).fingerprint())
+        _require_same(plan, [job])
+        yield
 
 
 def _require_same(plan: BuildPlan, jobs: Sequence[Job]) -> None:

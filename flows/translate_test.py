@@ -7,10 +7,9 @@ from spanferry.flows.predict_config import TranslateTestConfig
 
 from spanferry.flows.translate_train import run_shards  # isort: skip  (it says how Prefect is to start)
 from prefect import flow  # isort: skip
-from prefect.task_runners import ThreadPoolTaskRunner  # isort: skip
 
 
-@flow(name="translate-test", task_runner=ThreadPoolTaskRunner(max_workers=1))  # type: ignore[arg-type]
+@flow(name="translate-test")
 def translate_test(
     config: TranslateTestConfig, only: list[str] | None = None, only_failed: bool = False
 ) -> dict[str, Any]:

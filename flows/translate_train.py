@@ -4,18 +4,16 @@ Only this module, `spanferry.flows.translate_test`, `publish_flow`, `artifacts` 
 `spanferry build --prefect` and `spanferry serve` import them: starting Prefect's own server takes seconds, which a
 one-shot build does not pay.
 
-Shards run one after the other, as in a plain build: the model uses the whole machine for one shard, and the same order
-gives the same bytes. The sidecar of a shard says whether it is done; Prefect's cache is not asked, since it does not
-know whether the file is still there.
+Shards run one after the other, as in a plain build, since the model uses the whole machine for one; or on several
+workers, see `spanferry.flows.runners`. The sidecar of a shard says whether it is done; Prefect's cache is not asked,
+since it does not know whether the file is still there.
 """
 # No `from __future__ import annotations`: Prefect reads the parameters' types when a flow is served.
 
 import os
 import platform
 import time
-from collections import deque
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +25,13 @@ os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from spanferry.data.errors import BuildError, SpanferryError
 from spanferry.flows.artifacts import ProgressBar, show_result
 from spanferry.flows.build import NOTHING_FAILED, choose_jobs, close, opened, whole
 from spanferry.flows.config import AnyConfig, BuildConfig
 from spanferry.flows.failures import Undone, note_failure, stops_the_build
-from spanferry.flows.helping import help_build
+from spanferry.flows.helping import help_build, working_for
 from spanferry.flows.jobs import BuildPlan, Job
 from spanferry.flows.parts import asked_since, asked_so_far, load_parts
 from spanferry.flows.places import locate
@@ -43,6 +39,7 @@ from spanferry.flows.predict_config import TranslateTestConfig
 from spanferry.flows.predict_work import ask_for_predictions
 from spanferry.flows.progress import Silent
 from spanferry.flows.report import BuildResult, Timing
+from spanferry.flows.runners import Workers, share_of_machine
 from spanferry.flows.work import run_shard
 from spanferry.projection.prediction import PredictionsMissing
 from spanferry.translation.convert import resolve_device
@@ -66,7 +63,13 @@ def _worth_another_try(task: Any, run: Any, state: Any) -> bool:
     retry_condition_fn=_worth_another_try,
     cache_policy=NO_CACHE,
 )
-def shard(language: str, number: int, job: dict[str, Any], config: BuildConfig | TranslateTestConfig) -> dict[str, Any]:
+def shard(
+    language: str,
+    number: int,
+    job: dict[str, Any],
+    config: BuildConfig | TranslateTestConfig,
+    folder: str | None = None,
+) -> dict[str, Any]:
     """Do one shard: its source and output are paths in ``job``; return its counts and what it cost.
 
     Args:
@@ -74,7 +77,11 @@ def shard(language: str, number: int, job: dict[str, Any], config: BuildConfig |
         number: of the shard within its language, for people.
         job: a `spanferry.flows.jobs.Job`, as a mapping.
         config: the settings of the build.
+        folder: that the paths are relative to, where another process than the flow's does the shard; None: this one.
     """
+    if folder is not None:
+        with working_for(Job(**job), config, Path(folder)):
+            return shard.fn(language, number, job, config)
     parts = load_parts(config)
     began, stats, asked_before = time.monotonic(), TranslationStats(), asked_so_far(parts)
     sidecar = run_shard(Job(**job), config, stats=stats)
@@ -91,7 +98,7 @@ def shard(language: str, number: int, job: dict[str, Any], config: BuildConfig |
     return {"counts": dict(sidecar.counts), "cost": asdict(cost)}
 
 
-@flow(name="translate-train", task_runner=ThreadPoolTaskRunner(max_workers=1))  # type: ignore[arg-type]
+@flow(name="translate-train")
 def translate_train(config: BuildConfig, only: list[str] | None = None, only_failed: bool = False) -> dict[str, Any]:
     """Build a dataset, or what is missing of it; return its report and what each language cost.
 
@@ -125,11 +132,11 @@ def run_shards(config: AnyConfig, only: list[str] | None, only_failed: bool = Fa
     """
     began = time.monotonic()
     log = get_run_logger()
-    with opened(config, only, Silent()) as (plan, languages, _):
+    with Workers(config.run) as workers, opened(config, only, Silent()) as (plan, languages, _):
         timings, undone = {}, Undone()
         for language in languages:
             name = language.bcp47
-            timings[name] = _run_language(plan, language, undone, only_failed)
+            timings[name] = _run_language(plan, language, workers, undone, only_failed)
             log.info("%s: %d rows done, %d done before", name, timings[name].rows, timings[name].reused)
         if undone.waiting:
             raise ask_for_predictions(config, plan.folder, undone.waiting)
@@ -141,7 +148,7 @@ def run_shards(config: AnyConfig, only: list[str] | None, only_failed: bool = Fa
     return {"report": result.report, "timings": {name: asdict(timing) for name, timing in timings.items()}}
 
 
-def _run_language(plan: BuildPlan, language: Language, undone: Undone, only_failed: bool) -> Timing:
+def _run_language(plan: BuildPlan, language: Language, workers: Workers, undone: Undone, only_failed: bool) -> Timing:
     """Do the open shards of a language; return what they cost.
 
     What must be predicted on elsewhere first, and what fails, is added to ``undone``.
@@ -152,20 +159,15 @@ def _run_language(plan: BuildPlan, language: Language, undone: Undone, only_fail
     reused = sum(job.rows for job in done_before)
     if not open_jobs:
         return Timing(reused=reused)
-    placed = shard.with_options(tags=[*_TAGS, *gpu_tag(plan.config)])
+    placed = shard if workers.elsewhere else shard.with_options(tags=[*_TAGS, *gpu_tag(plan.config)])
+    common = {"config": share_of_machine(plan.config), "folder": str(Path.cwd()) if workers.elsewhere else None}
+    tasks = (
+        (job, {"language": name, "number": number, "job": asdict(job), **common})
+        for number, job in enumerate(open_jobs)
+    )
     bar = ProgressBar(name, sum(job.rows for job in jobs), reused)
     spent = Timing(reused=reused)
-    # Two at a time: one runs, one is ready. A build of many thousand shards does not hold as many promises.
-    numbered = enumerate(open_jobs)
-    under_way: deque[tuple[Job, PrefectFuture[Any]]] = deque()
-    while True:
-        under_way.extend(
-            (job, placed.submit(name, number, asdict(job), plan.config))
-            for number, job in islice(numbered, 2 - len(under_way))
-        )
-        if not under_way:
-            break
-        job, promise = under_way.popleft()
+    for job, promise in workers.each(placed, tasks):
         try:
             done = promise.result()
         except PredictionsMissing as missing:

@@ -89,6 +89,10 @@ class PredictionsMissing(SpanferryError):
         self.examples, self.hint = tuple(examples), hint
         super().__init__(f"{len(self.examples)} texts have no prediction yet: {hint}")
 
+    def __reduce__(self) -> tuple[type[PredictionsMissing], tuple[tuple[Example, ...], str]]:
+        """Let it pass between processes."""
+        return type(self), (self.examples, self.hint)
+
 
 PREDICTORS = LazyTable(
     kind="predictor",
