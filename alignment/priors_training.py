@@ -56,7 +56,8 @@ def make_priors_of_files(
 
     def pairs() -> Iterator[tuple[str, str]]:
         for file in files:
-            chosen = (pair for pair in read_pairs(file, *codes) if corpora is None or pair.origin in corpora)
+            found = read_pairs(file, *codes, named_by="--data")
+            chosen = (pair for pair in found if corpora is None or pair.origin in corpora)
             for pair in islice(chosen, limit):
                 taken[pair.origin] = taken.get(pair.origin, 0) + 1
                 yield pair.source, pair.target

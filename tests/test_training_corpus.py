@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from spanferry.data.errors import DataError
+from spanferry.flows.cli import app
 from spanferry.translation.corpus import (
     Quota,
     SentencePair,
@@ -62,8 +64,13 @@ def test_a_broken_line_is_named(tmp_path: Path) -> None:
     file.write_text("Yes.\tJa.\ttatoeba\nNo.\tNein.\n", encoding="utf-8")
     with pytest.raises(DataError, match=r"a\.tsv:2: found 2 tab-separated columns"):
         list(read_pairs(file, "eng_Latn", "deu_Latn"))
-    with pytest.raises(DataError, match="no such training file"):
+    with pytest.raises(DataError, match=r"no such file of sentence pairs\. Hint: check `data` in the recipe"):
         list(read_pairs(tmp_path / "b.tsv", "eng_Latn", "deu_Latn"))
+    languages = ["--source-language", "en", "--target-language", "de"]
+    files = ["--data", str(tmp_path / "b.tsv"), "--output", str(tmp_path / "priors.tsv")]
+    done = CliRunner().invoke(app, ["models", "priors", *languages, *files])
+    assert isinstance(done.exception, DataError)
+    assert str(done.exception).endswith("b.tsv: no such file of sentence pairs. Hint: check --data")
 
 
 def test_quotas_count_each_pair_once() -> None:

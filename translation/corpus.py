@@ -66,14 +66,21 @@ def words(text: str) -> list[Range]:
     return [match.span() for match in _WORD.finditer(text)]
 
 
-def read_pairs(path: Path, source_language: str, target_language: str) -> Iterator[SentencePair]:
+def read_pairs(
+    path: Path, source_language: str, target_language: str, *, named_by: str = "`data` in the recipe"
+) -> Iterator[SentencePair]:
     """Read `source TAB target TAB origin` lines from a plain, `.gz` or `.zst` file.
+
+    Args:
+        path: the file.
+        source_language, target_language: of the first two columns.
+        named_by: where the user named the file, for what messages tell them to do.
 
     Raises:
         DataError: the file is missing, or a line has not three columns.
         SpanferryError: a `.zst` file, and the package zstandard is not installed.
     """
-    with _open_text(path) as lines:
+    with _open_text(path, named_by) as lines:
         for number, line in enumerate(lines, start=1):
             columns = line.rstrip("\n").split("\t")
             if len(columns) < 3:
@@ -85,9 +92,9 @@ def read_pairs(path: Path, source_language: str, target_language: str) -> Iterat
             yield SentencePair(source_language, target_language, columns[0], columns[1], columns[2])
 
 
-def _open_text(path: Path) -> TextIO:
+def _open_text(path: Path, named_by: str) -> TextIO:
     if not path.is_file():
-        raise DataError("no such training file", path=path, hint="check `data` in the recipe")
+        raise DataError("no such file of sentence pairs", path=path, hint=f"check {named_by}")
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8", newline="\n")
     if path.suffix == ".zst":
@@ -96,7 +103,7 @@ def _open_text(path: Path) -> TextIO:
         except ModuleNotFoundError as error:
             raise SpanferryError(
                 f"{path}: reading .zst needs the package zstandard. Install it (pip install 'spanferry[train]'), "
-                "or unpack the file (zstd -d) and name the unpacked one in the recipe."
+                f"or unpack the file (zstd -d) and name the unpacked one by {named_by}."
             ) from error
         return io.TextIOWrapper(zstandard.open(path, "rb"), encoding="utf-8", newline="\n")
     return path.open(encoding="utf-8", newline="\n")

@@ -52,7 +52,7 @@ def evaluate_markers(
     if style not in STYLES:
         raise ConfigError(f"unknown marker style {style!r}: expected {' or '.join(STYLES)}")
     codes = get_language(source).flores, get_language(target).flores
-    parsed = [from_inline_marks(pair) for pair in read_pairs(marked_file, *codes)]
+    parsed = [from_inline_marks(pair) for pair in read_pairs(marked_file, *codes, named_by="--source")]
     marked = [found for found in parsed if found is not None][:limit]
     if not marked:
         raise DataError("no sentence with the same <1>...</1> marks on both sides", path=marked_file)
