@@ -9,6 +9,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from spanferry.alignment.base import Link, Token
 from spanferry.data.example import Span
@@ -17,12 +19,14 @@ from spanferry.flows.build_outcomes import Row, languages_of, rows_of
 from spanferry.flows.config import parse_config
 from spanferry.flows.corrections import Correction, corrected
 from spanferry.flows.members import Build, open_build
+from spanferry.flows.outcomes import pack_segments, unpack_segments
 from spanferry.flows.page_links import PageLinks, link_examples
 from spanferry.flows.report_command import write_report
 from spanferry.flows.shards import write_json
 from spanferry.projection import by_alignment
 from spanferry.projection.base import TranslatedText
 from spanferry.projection.links import trusted_links
+from spanferry.translation.base import Segment, Translation
 
 Pairs = set[tuple[str, str, int, int, int, int]]
 """Source text, target text, and the offsets of the linked words."""
@@ -98,6 +102,25 @@ def test_the_links_of_long_texts_are_those_that_were_used(tmp_path: Path, used: 
     linked = {tuple(here): text[slice(*here)] for here, _ in found.found["de", "train", "0"]["text"]}
     assert {"Anna", "saw", "Berlin"} <= set(linked.values())
     assert (4, 7) not in linked and linked[text.rindex("red"), len(text) - 1] == "red"  # its sentence has no span
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 300)] * 4), max_size=6))
+def test_segments_come_back_from_a_shard(lengths: list[tuple[int, int, int, int]]) -> None:
+    segments, here, there = [], 0, 0
+    for gap, length, other_gap, other_length in lengths:
+        segments.append(Segment(here + gap, here + gap + length, there + other_gap, there + other_gap + other_length))
+        here, there = segments[-1].source_end, segments[-1].target_end
+    translation = Translation("x" * here, "y" * there, tuple(segments))
+    packed = pack_segments(translation)
+    # A single one from end to end says no more than none: the texts are aligned as they are.
+    whole = tuple(segments) == (Segment(0, here, 0, there),)
+    assert unpack_segments(json.loads(json.dumps(packed))) == (() if whole else tuple(segments))
+
+
+def test_text_that_came_back_is_linked_with_its_source(tmp_path: Path, used: Pairs) -> None:
+    made = built(settings_of(tmp_path, direction="back-translate"))
+    then, chosen = set(used), everything(made)
+    assert pairs_of(link_examples(made, chosen), chosen) == then and then
 
 
 def test_the_data_own_tokens_are_linked(tmp_path: Path, used: Pairs) -> None:
