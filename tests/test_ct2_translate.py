@@ -87,6 +87,12 @@ def test_what_stops_at_the_limit_is_not_finished(
     assert [hypothesis.finished for hypothesis in hypotheses] == [False, False]
     short, long = translator.count_tokens([hypothesis.text for hypothesis in hypotheses], "deu_Latn")
     assert short <= 40 < long
+    hasty = translator.bounded(1.5)
+    hypotheses = hasty.translate(texts, source="eng_Latn", target="deu_Latn")
+    assert [hypothesis.finished for hypothesis in hypotheses] == [False, False]
+    assert hasty.count_tokens([hypothesis.text for hypothesis in hypotheses], "deu_Latn")[1] < long
+    assert hasty.fingerprint == translator.fingerprint.replace("ratio3", "ratio1.5") != translator.fingerprint
+    assert translator.bounded(3.0) is translator
 
 
 class Promise:

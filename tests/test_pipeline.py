@@ -238,6 +238,28 @@ class TestProtected:
         twice = Recorder(lambda text: text.replace("X1", "X1 X1").replace("{name}", "name"))
         assert run(["We saw {name} there."], twice)[0].flags == ("protected_lost",)
 
+    def test_a_second_try_may_be_told_to_give_up_sooner(self, tmp_path: Path) -> None:
+        class Hasty(Recorder):
+            fingerprint = "hasty"
+
+            def translate(self, texts: Sequence[str], *, source: str, target: str) -> list[Hypothesis]:
+                whole = super().translate(texts, source=source, target=target)
+                return [Hypothesis(each.text[:12], each.score, finished=len(each.text) <= 12) for each in whole]
+
+        class Patient(Recorder):
+            def bounded(self, max_length_ratio: float) -> Hasty:
+                return hasty
+
+        texts = ["Ask {name} now.", "Then ask {name} again."]
+        with TranslationMemory(tmp_path / "memory.sqlite") as memory:
+            for known in (False, True):
+                patient, hasty = Patient(replacing(name="Name")), Hasty(str)
+                first, second = run(texts, patient, memory=memory)
+                assert (first.text, first.flags) == ("Ask {name} now.", ())
+                assert (second.text, second.flags) == ("Then ask {Name} again.", ("protected_lost",))
+                assert patient.asked == ([] if known else texts)
+                assert hasty.asked == ([] if known else ["Ask X1 now.", "Then ask X1 again."])
+
     def test_nothing_is_protected_unless_asked(self) -> None:
         recorder = Recorder(lambda text: "nichts")
         [translation] = run(["See {name} at https://a.org."], recorder, settings=TextSettings(protect=()))

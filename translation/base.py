@@ -102,6 +102,18 @@ class Translator(Protocol):
 
 
 @runtime_checkable
+class Bounded(Protocol):
+    """A translator that can be told to give up sooner: what runs on and on costs most, and is worth nothing."""
+
+    def bounded(self, max_length_ratio: float) -> Translator:
+        """Return the same model, whose translations stop at so many tokens for each token of the source.
+
+        It has a fingerprint of its own, since a translation may be cut off that the other one ends.
+        """
+        ...
+
+
+@runtime_checkable
 class Scorer(Protocol):
     """A model that says how probable a given translation is."""
 

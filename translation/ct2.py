@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,14 @@ class CTranslate2Translator:
             f"ratio{search.max_length_ratio:g}",
         )
         return ":".join(parts)
+
+    def bounded(self, max_length_ratio: float) -> CTranslate2Translator:
+        """Return this model with translations no longer than that; see `Bounded.bounded` and `Decoding`."""
+        if max_length_ratio >= self.decoding.max_length_ratio:
+            return self
+        other = copy(self)  # the engine is shared
+        other.decoding = replace(self.decoding, max_length_ratio=max_length_ratio)
+        return other
 
     @property
     def languages(self) -> frozenset[str] | None:

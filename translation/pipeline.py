@@ -22,6 +22,10 @@ from spanferry.translation.segments import Range, cut_long, join_across, sentenc
 
 _SCRIPTS_WITHOUT_SPACES = frozenset({"Hans", "Hant", "Jpan", "Thai", "Laoo", "Khmr", "Mymr", "Tibt"})
 
+# Tokens of a second try for each token of its source, see `Decoding.max_length_ratio`: a sentence that lost something
+# often makes the model run on and on when it is asked again, which costs as much as ten sentences and rescues nothing.
+_SECOND_TRY_RATIO = 1.5
+
 
 @dataclass(frozen=True, slots=True)
 class TextSettings:
@@ -212,8 +216,9 @@ def _translate_units(
         if items and (missing := protector.lost(items, model.known[unit].text))
     }
     saved: dict[str, _Outcome] = {}
+    again = model.bounded(_SECOND_TRY_RATIO)
     for stand_in in stand_ins:
-        saved |= _with_stand_ins(units, _without(lost, saved), model, protector, stand_in)
+        saved |= _with_stand_ins(units, _without(lost, saved), again, protector, stand_in)
     saved |= _with_edges_apart(units, _without(lost, saved), model, protector)
     model.stats.lost += len(lost) - len(saved)
     outcomes = {}
@@ -235,15 +240,15 @@ def _with_stand_ins(
     protector: Protector,
     stand_in: str,
 ) -> dict[str, _Outcome]:
-    """Translate again with stand-ins for what was lost; return the sentences that have everything then."""
+    """Translate again with stand-ins for what was lost; return the sentences that end, and have everything then."""
     masked = {unit: each for unit, missing in lost.items() if (each := mask(unit, missing, stand_in)).originals}
     texts = _translate_again([each.text for each in masked.values()], model)
     saved = {}
     for unit, each in masked.items():
-        if each.text in texts:
-            restored = each.restore(model.known[each.text].text)
+        if each.text in texts and (hypothesis := model.known[each.text]).finished:
+            restored = each.restore(hypothesis.text)
             if restored is not None and not protector.lost(units[unit], restored):
-                saved[unit] = _translated(unit, model.known[each.text], restored)
+                saved[unit] = _translated(unit, hypothesis, restored)
     return saved
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from spanferry.data.errors import ModelError
-from spanferry.translation.base import Hypothesis, Translator
+from spanferry.translation.base import Bounded, Hypothesis, Translator
 from spanferry.translation.memory import TranslationMemory
 
 Progress = Callable[[int, int], None]
@@ -62,6 +62,12 @@ class RememberingModel:
     stats: TranslationStats = field(default_factory=TranslationStats)
     chunk_size: int = 5000
     known: dict[str, Hypothesis] = field(default_factory=dict)
+
+    def bounded(self, max_length_ratio: float) -> RememberingModel:
+        """Return a model that gives up sooner, if the translator can (`Bounded`), and this one if it cannot."""
+        if not isinstance(self.translator, Bounded):
+            return self
+        return replace(self, translator=self.translator.bounded(max_length_ratio), known={})
 
     def recall(self, texts: Iterable[str]) -> None:
         """Fetch what the memory has of ``texts`` into `known`."""
