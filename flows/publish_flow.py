@@ -9,6 +9,7 @@ from typing import Any
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "8")
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_link_artifact

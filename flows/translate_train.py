@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import Any
 
 # Read when Prefect is imported. Its server would write telemetry, and lock its database to do so; and on a machine that
-# is busy translating, the temporary server may take longer to start than the 20 s it is given.
+# is busy translating, the temporary server may take longer to start than the 20 s it is given. A server that goes while
+# a build runs is waited for, twice as long each time: eight times are eight minutes.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "8")
 
+import httpx
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
@@ -34,7 +37,7 @@ from spanferry.flows.failures import Undone, note_failure, stops_the_build
 from spanferry.flows.helping import help_build, working_for
 from spanferry.flows.jobs import BuildPlan, Job
 from spanferry.flows.parts import asked_since, asked_so_far, load_parts
-from spanferry.flows.places import locate
+from spanferry.flows.places import locate, stored_of
 from spanferry.flows.predict_config import TranslateTestConfig
 from spanferry.flows.predict_work import ask_for_predictions
 from spanferry.flows.progress import Silent
@@ -172,10 +175,14 @@ def _run_language(plan: BuildPlan, language: Language, workers: Workers, undone:
             done = promise.result()
         except PredictionsMissing as missing:
             undone.waiting += missing.examples
+        except httpx.HTTPError:
+            raise  # Prefect's server is gone; the shard is done, or it is not
         except Exception as error:  # whatever it is, it is said, and the other shards are not held up
             if stops_the_build(error):
                 raise
             undone.failed.append(failure := note_failure(job, error))
+            if (stored := stored_of(job)) is not None:
+                stored.share(job)
             get_run_logger().error("%s: shard %s %d: %s", name, failure.split, failure.shard, failure.reason)
             bar.advance(job.rows, failed=True)
         else:
@@ -215,6 +222,11 @@ def run_as_flow(config: AnyConfig, only: list[str] | None = None, only_failed: b
             from spanferry.flows.translate_test import translate_test
 
             returned = translate_test(config, only, only_failed)
+    except httpx.HTTPError as error:
+        raise BuildError(
+            f"Prefect: its server does not answer any more ({error}). What is finished is safe; start the server "
+            "again, and the same command goes on, or build without --prefect"
+        ) from error
     except RuntimeError as error:
         if "API" not in str(error):
             raise
