@@ -19,7 +19,7 @@ from spanferry.flows.build_outcomes import Row, languages_between, source_spans,
 from spanferry.flows.config import parse_config
 from spanferry.flows.members import Build, shards_of
 from spanferry.flows.outcomes import Outcome, unpack_segments
-from spanferry.flows.parts import load_linker
+from spanferry.flows.parts import LINKED, load_linker
 from spanferry.flows.shards import read_records
 from spanferry.projection.base import TranslatedText
 from spanferry.projection.by_alignment import AlignmentProjector, TokenLink
@@ -58,7 +58,7 @@ def link_examples(build: Build, chosen: Chosen) -> PageLinks:
         linker = _linker(build)
         found = _link(build, chosen, linker)
     except SpanferryError as error:
-        return PageLinks(f"No links between words are drawn: {error}.".replace("..", "."))
+        return PageLinks(f"No links between words are drawn: {str(error).rstrip('.')}.")
     name = linker.aligner.fingerprint.partition(":")[0]
     learned = f"; {name} learns from whole shards, and the first {_SHARDS} of a split were aligned again"
     return PageLinks(
@@ -82,6 +82,10 @@ def _linker(build: Build) -> AlignmentProjector:
     if linker is None:
         raise ConfigError(f"the method {settings['projection']['method']} carries spans without any")
     name = linker.aligner.fingerprint.partition(":")[0]
+    chosen = settings["projection"]
+    first = next(iter(chosen["settings"].get("steps", ())), {})
+    if CORPUS_WISE in linker.fingerprint and chosen["method"] == "cascade" and first.get("method") not in LINKED:
+        raise ConfigError(f"{name} learned from what the steps before it left open, and that is not known any more")
     if linker.fingerprint not in build.report["models"]["projector"]:
         raise ModelError(f"the aligner {name} is not what it was when the build was made")
     return linker

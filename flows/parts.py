@@ -193,7 +193,7 @@ def load_linker(config: AnyConfig) -> AlignmentProjector | None:
     if config.projection.method in ("cascade", "ensemble"):
         steps = config.projection.settings.get("steps", DEFAULT_STEPS)
     for step in steps:
-        if step["method"] in ("alignment", "min-max"):
+        if step["method"] in LINKED:
             settings = {name: value for name, value in step.items() if name not in _OF_NO_LINK}
             projector = load_projector(step["method"], _aligners(config, lambda: _translator(config)), **settings)
             assert isinstance(projector, AlignmentProjector)
@@ -201,6 +201,8 @@ def load_linker(config: AnyConfig) -> AlignmentProjector | None:
     return None
 
 
+LINKED = ("alignment", "min-max")
+"""The methods that carry spans along links."""
 _OF_NO_LINK = ("method", "name", "accept", "calibration", "min_confidence")
 
 

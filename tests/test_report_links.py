@@ -167,10 +167,20 @@ def test_an_aligner_that_learns_from_a_shard_gets_the_whole_shard_again(tmp_path
     assert "lexical learns from whole shards" in found.said
 
 
-def test_why_there_are_no_links_is_said(tmp_path: Path) -> None:
-    made = built(settings_of(tmp_path, projection={"method": "match"}))
+@pytest.mark.parametrize(
+    ("projection", "said"),
+    [
+        ({"method": "match"}, "the method match carries spans without any"),
+        (
+            {"method": "cascade", "aligner": "lexical", "aligner_settings": {"readings": 3}},
+            "lexical learned from what the steps before it left open",
+        ),
+    ],
+)
+def test_why_there_are_no_links_is_said(tmp_path: Path, projection: dict[str, Any], said: str) -> None:
+    made = built(settings_of(tmp_path, projection=projection))
     found = link_examples(made, everything(made))
-    assert "the method match carries spans without any" in found.said and not found.found
+    assert said in found.said and not found.found
     assert found.said in write_report(made.folder.root).read_text(encoding="utf-8")
 
 
