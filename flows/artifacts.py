@@ -75,9 +75,9 @@ def summary(result: BuildResult, failed: Mapping[str, str]) -> str:
     >>> from pathlib import Path
     >>> total = dict.fromkeys(("rows", "kept", "dropped", "spans", "carried", "lost"), 2)
     >>> report = {"task": "ner", "languages": {"de": {"total": total}}, "signature": "task:ner", "missing": ["es"]}
-    >>> text = summary(BuildResult(Path("/out/demo"), report), {"es": "1 of 3 shards failed: no memory"})
+    >>> text = summary(BuildResult(Path("/out/demo"), report), {"es": "1 shard failed (train 2): no memory"})
     >>> print(text.splitlines()[2])
-    **es failed**: 1 of 3 shards failed: no memory. The other languages are whole; run the build again for this one.
+    **es failed**: 1 shard failed (train 2): no memory. The other languages are whole; run the build again for this one.
     >>> "[card](file:///out/demo/README.md)" in text
     True
     """

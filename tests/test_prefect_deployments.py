@@ -21,11 +21,12 @@ import httpx
 import pytest
 import yaml
 
-from spanferry.data.errors import BuildError, ConfigError
+from spanferry.data.errors import ConfigError, IncompleteError
 from spanferry.flows import work
 from spanferry.flows.build import build
 from spanferry.flows.config import parse_config
 from spanferry.flows.serve import check_schedule
+from spanferry.flows.status import status
 
 Settings = dict[str, Any]
 Published = Callable[[Path], dict[str, bytes]]
@@ -75,8 +76,9 @@ def test_a_language_that_fails_leaves_the_others_whole(
     config = parse_config(build_settings)
     state = flows.translate_train(config, return_state=True)
     assert state.is_failed()
-    with pytest.raises(BuildError, match=r"de: 1 of 3 shards failed: the cable came out\. es are whole"):
+    with pytest.raises(IncompleteError, match=r"de: 1 shard failed \(train 1\): the cable came out\nwhole, in out: es"):
         state.result()
+    assert len(status("out").languages["de"].failures) == 1
     report = json.loads(Path("out/report.json").read_text(encoding="utf-8"))
     assert list(report["languages"]) == ["es"] and report["missing"] == ["de"]
     shown = artifacts(state.state_details.flow_run_id)
@@ -85,7 +87,8 @@ def test_a_language_that_fails_leaves_the_others_whole(
     assert "**de failed**" in shown["summary-out"] and (tmp_path / "out" / "README.md").as_uri() in shown["summary-out"]
 
     monkeypatch.setattr(work, "write_records", write)
-    assert flows.run_as_flow(config).timings["de"].rows == 50
+    assert flows.run_as_flow(config, None, True).timings["de"].rows == 50
+    assert not status("out").languages["de"].failures
     assert published(tmp_path / "out") == published(tmp_path / "plain" / "out")
 
 
@@ -96,8 +99,11 @@ def test_a_build_of_which_every_language_fails_says_so(
         raise OSError("the cable came out")
 
     monkeypatch.setattr(work, "write_records", broken)
-    with pytest.raises(BuildError, match="no language was finished: de: 3 of 3 shards failed: the cable came out; es:"):
+    with pytest.raises(IncompleteError) as caught:
         flows.run_as_flow(parse_config(build_settings))
+    german, spanish, last = str(caught.value).splitlines()
+    assert german == "de: 3 shards failed (train 0, 1, 2): the cable came out" and spanish.startswith("es: 3 shards")
+    assert last.startswith("no language is whole")
 
 
 def test_the_shards_of_one_gpu_share_a_tag(flows: Any, build_settings: Settings) -> None:
