@@ -155,6 +155,8 @@ def print_summary(result: BuildResult) -> None:
     rejected = sum(split["rejected"] for split in result.report["source"]["splits"].values())
     if rejected:
         console.print(Text(f"  {rejected:,} source rows could not be read: {result.folder / 'rejects'}"))
+    if result.report["missing"]:
+        console.print(Text(f"  not whole yet, and not in the dataset: {', '.join(result.report['missing'])}"))
     first = next(iter(_totals(result.report)))
     stored = stored_at(result.folder)
     place = result.folder if stored is None else f"{stored.storage.url}, and here {result.folder}"

@@ -283,6 +283,7 @@ def test_the_command_line_from_failure_to_the_whole_dataset(
     Path("broken").touch()
     first = spanferry("build", "build.yaml")
     assert first.returncode == 1 and "Traceback" not in first.stderr
+    assert "not whole yet, and not in the dataset: es\n" in first.stdout
     assert [line.split()[0] for line in first.stdout.splitlines()[1:3]] == ["de", "fr"]
     reason = "RuntimeError: CUDA failed with error unspecified launch failure"
     assert f"es: shard train 0 failed: {reason}\n" in first.stderr
