@@ -86,6 +86,10 @@ class Example:
                     hint="offsets count characters (code points), not bytes or UTF-16 units",
                 )
 
+    def __reduce__(self) -> tuple[type[Example], tuple[Any, ...]]:
+        """Let it pass between processes; what stands for no labels at all cannot."""
+        return Example, (self.id, dict(self.fields), self.spans, dict(self.labels), dict(self.tokens), dict(self.meta))
+
     def text_of(self, span: Span) -> str:
         """Return the characters that ``span`` labels."""
         return self.fields[span.field][span.start : span.end]
