@@ -83,7 +83,7 @@ def _linker(build: Build) -> AlignmentProjector:
         raise ConfigError(f"the method {settings['projection']['method']} carries spans without any")
     name = linker.aligner.fingerprint.partition(":")[0]
     chosen = settings["projection"]
-    first = next(iter(chosen["settings"].get("steps", ())), {})
+    first: Mapping[str, Any] = next(iter(chosen["settings"].get("steps", ())), {})
     if CORPUS_WISE in linker.fingerprint and chosen["method"] == "cascade" and first.get("method") not in LINKED:
         raise ConfigError(f"{name} learned from what the steps before it left open, and that is not known any more")
     if linker.fingerprint not in build.report["models"]["projector"]:
