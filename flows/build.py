@@ -5,6 +5,7 @@ The Prefect flow in `spanferry.flows.translate_train` is made of the same functi
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -91,7 +92,7 @@ def opened(
     """
     languages = choose_languages(config, only)
     folder = locate(config.output, config.run.work_folder)
-    with folder.claimed():
+    with folder.claimed(), _rare_collections():
         parts = load_parts(config)
         require_languages(config, languages, parts)
         sources = stage(config, folder, progress)
@@ -100,6 +101,21 @@ def opened(
         if (stored := stored_at(folder.root)) is not None:
             stored.share_plan()
         yield plan, languages, parts
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Look for garbage in cycles less often than Python does on its own.
+
+    A build makes values by the hundred thousand, keeps a shard of them at a time, and leaves no cycles behind; to look
+    at all that lives after every 700 of them takes a fifth of the time that is not the model's.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(20_000, 10, 10)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def choose_jobs(jobs: Sequence[Job], *, only_failed: bool = False) -> tuple[list[Job], list[Job]]:
