@@ -35,6 +35,7 @@ def sections(build: Build, figures: Mapping[str, LanguageFigures], tokenizer: st
         _tokens(figures, tokenizer),
         _duplicates(figures),
         _methods(build, figures),
+        _cost(build),
     ]
     return [section for section in found if section]
 
@@ -300,3 +301,39 @@ def _methods(build: Build, figures: Mapping[str, LanguageFigures]) -> str:
 
 def _agreement(counts: Sequence[int] | None) -> str:
     return "–" if counts is None else f"{share(counts[1], counts[0])} of {counts[0]:,}"
+
+
+def _cost(build: Build) -> str:
+    """Return what the runs of a build left behind: nothing where their notes are gone."""
+    rows = []
+    for name, cost in build.costs.items():
+        rate, peak = cost.per_thousand(), cost.peak_bytes
+        numbers = (rate.seconds, rate.model_seconds, rate.characters, rate.model_calls, rate.remembered)
+        rows.append(
+            [
+                name,
+                f"{cost.examples:,}",
+                *(f"{number:,.1f}" for number in numbers[:2]),
+                *(f"{number:,.0f}" for number in numbers[2:]),
+                "–" if peak is None else f"{peak / 2**20:,.0f}",
+            ]
+        )
+    heads = [
+        "language",
+        "examples",
+        "time, s",
+        "in the model, s",
+        "characters",
+        "model calls",
+        "remembered",
+        "peak, MiB",
+    ]
+    if not rows:
+        return ""
+    return _section(
+        "Cost",
+        f"What 1,000 examples took in this {build.direction} build: time from the first to the last of them, what the "
+        "translation model had of it, characters and texts that a model was given, and texts that were remembered from "
+        "earlier runs, which paid for them. The peak is the most memory that the process held.",
+        _table(heads, rows, "Cost of 1,000 examples, by language"),
+    )

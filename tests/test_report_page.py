@@ -170,6 +170,18 @@ def test_a_page_of_two_hundred_languages_and_hundreds_of_labels_stays_under_two_
     assert {each["language"] for each in examples_in(written)} == set(names)
 
 
+def test_the_page_says_what_a_thousand_examples_cost(looked_at: ModuleType, tmp_path: Path) -> None:
+    folder = looked_at.write(tmp_path / "build")
+    assert 'id="cost"' not in write_report(folder).read_text(encoding="utf-8"), "nothing where no run is on record"
+    timing = {"rows": 500, "seconds": 10.0, "model_seconds": 8.0, "translated": 600, "characters": 40_000}
+    runs = {"peak_bytes": 3 * 2**30, "languages": {"de": timing | {"predicted": 500, "predictions_remembered": 25}}}
+    (folder / ".spanferry" / "runs.jsonl").write_text(json.dumps(runs) + "\n", encoding="utf-8")
+    text = write_report(folder).read_text(encoding="utf-8")
+    [row] = re.findall(r'<tr><th scope="row">de</th>(.*?)</tr>', text.split('id="cost"')[1])
+    # 500 examples: everything twice but the peak.
+    assert re.findall("<td>(.*?)</td>", row) == ["500", "20.0", "16.0", "80,000", "2,200", "50", "3,072"]
+
+
 def test_a_tokenizer_that_is_not_there_is_said(page: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"--tokenizer .*: found no tokenizer.json there"):
         write_report(page.parent, tokenizer=str(tmp_path))
