@@ -75,7 +75,7 @@ class Storage:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        self._fs, self._root = _open(self.url)
+        self._fs, self._root = _open(url)
         self._pauses: tuple[float, ...] = PAUSES
 
     def trying_once(self) -> Storage:
@@ -123,16 +123,18 @@ class Storage:
                 self._fs.pipe_file(self._path(name), data, mode="create")
             except FileNotFoundError:
                 raise
-            except Exception:  # refused because it is there, or not written at all
-                if not self._fs.exists(self._path(name)):
-                    raise
-                return bytes(self._fs.cat_file(self._path(name)))
+            except Exception as error:
+                try:
+                    return bytes(self._fs.cat_file(self._path(name)))
+                except FileNotFoundError:  # not written, or removed since
+                    raise error from None
             return data
 
         return self._put(attempt)
 
     def upload(self, path: Path, name: str) -> None:
         """Write a file from one on this machine."""
+        path.stat()  # it is not the bucket that is not there
         self._put(lambda: self._fs.put_file(str(path), self._path(name)))
 
     def download(self, name: str, path: Path, checksum: str | None = None) -> bool:
@@ -239,6 +241,8 @@ def _open(url: str) -> tuple[Any, str]:
             f"output {parts.scheme}://...@{parts.hostname}{parts.path}: found credentials in a URL, where they would "
             "be written into the dataset; give them to the driver by its environment"
         )
+    if not parts.netloc:
+        raise ConfigError(f"output {url}: found no bucket, expected {parts.scheme}://BUCKET/PATH")
     for name in ("fsspec", "s3fs", "gcsfs", "aiobotocore"):  # what they log, they raise too
         logging.getLogger(name).addHandler(logging.NullHandler())
     try:
@@ -252,10 +256,7 @@ def _open(url: str) -> tuple[Any, str]:
         raise ConfigError(f"output {url}: {error}; expected a folder, s3://BUCKET/PATH or gs://BUCKET/PATH") from None
     except Exception as error:  # a driver that looks for credentials as soon as it is made
         raise BuildError(f"{url}: cannot be opened: {_line(error)}") from error
-    root = root.strip("/")
-    if not root:
-        raise ConfigError(f"output {url}: found no bucket, expected {parts.scheme}://BUCKET/PATH")
-    return fs, root
+    return fs, root.strip("/")
 
 
 def _refused(error: Exception) -> bool:

@@ -191,15 +191,15 @@ class StoredBuild:
         path = Path(job.output)
         sidecar = sidecar_path(path)
         here, there = job.done(), None
-        if {self.name(path), self.name(sidecar)} <= entries.keys():
-            if here is not None and self._is_same(sidecar, entries):
+        if self.name(sidecar) in entries:
+            if here is not None and self.name(path) in entries and self._is_same(sidecar, entries):
                 return
             there = self.done(job)
         if there is not None:
             if self.storage.download(self.name(path), path, there.checksum):
                 write_sidecar(path, there)
                 return
-            self.storage.remove([self.name(sidecar)])  # damaged: whoever claims it next does it again
+            self.storage.remove([self.name(sidecar)])  # damaged or gone: whoever claims it next does it again
         if here is not None:
             self._send_shard(path)
 

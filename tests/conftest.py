@@ -208,3 +208,31 @@ def browser() -> Iterator[Callable[..., Any]]:
 
         yield open_page
         opened.close()
+
+
+# Object stores.
+
+
+@pytest.fixture(scope="session")
+def object_stores() -> ModuleType:
+    """The module that runs object stores on loopback (`tests/object_stores.py`)."""
+    return _module(ROOT / "tests" / "object_stores.py")
+
+
+@pytest.fixture(scope="module")
+def s3(object_stores: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """An S3 server of the module's own with one bucket; the environment says where it is, as it would of a real one."""
+    import fsspec
+
+    log = tmp_path_factory.mktemp("s3") / "log"
+    with object_stores.running("s3", log) as server, pytest.MonkeyPatch.context() as at:
+        at.setenv("AWS_ACCESS_KEY_ID", "someone")
+        at.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        at.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        at.setenv("AWS_ENDPOINT_URL", server.url)
+        at.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        at.setenv("AWS_CONFIG_FILE", os.devnull)
+        at.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        at.setenv("AWS_MAX_ATTEMPTS", "1")
+        fsspec.filesystem("s3", skip_instance_cache=True).mkdir(object_stores.BUCKET)
+        yield server
