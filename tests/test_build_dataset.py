@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import yaml
 from spanferry.data.errors import BuildError, DataError, LanguageError
 from spanferry.flows import work
 from spanferry.flows.build import build
+from spanferry.flows.card_sections import license_lines, model_line
 from spanferry.flows.config import BuildConfig, parse_config
 from spanferry.flows.report import BuildResult
 from spanferry.translation.fake import FakeTranslator
@@ -123,7 +125,7 @@ def test_the_dataset_loads_with_its_features(build_settings: Settings, tmp_path:
         assert all(each["method"] == "alignment" and 0 <= each["score"] <= 1 for each in row["projections"])
 
 
-def test_the_card_says_what_the_hub_reads(build_settings: Settings) -> None:
+def test_the_card_says_what_the_hub_reads(build_settings: Settings, hub_server: ModuleType) -> None:
     build_settings["source"] |= {"license": "cc-by-4.0", "name": "Sample entities"}
     result = run(build_settings)
     _, head, body = (result.folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
@@ -131,8 +133,26 @@ def test_the_card_says_what_the_hub_reads(build_settings: Settings) -> None:
     assert metadata["language"] == ["de", "es"] and metadata["license"] == "cc-by-4.0"
     assert metadata["annotations_creators"] == metadata["language_creators"] == ["machine-generated"]
     assert [config["config_name"] for config in metadata["configs"]] == ["de", "es"]
+    assert metadata["multilinguality"] == ["translation"] and metadata["source_datasets"] == ["original"]
+    assert metadata["task_categories"] == ["token-classification"] and metadata["size_categories"] == ["n<1K"]
+    assert hub_server.card_errors(f"---\n{head}---\n") == []
     assert body.index("Machine-translated") < body.index("```")
     assert result.report["signature"] in body
+    total = result.report["languages"]["de"]["total"]
+    assert f"- de: {total['carried']:,} of {total['spans']:,} source spans are in it" in body
+    titles = [line[3:] for line in body.splitlines() if line.startswith("## ")]
+    assert titles[1:] == [
+        "Columns beside the task's own", "How good it is", "Known limits", "How it was made", "License", "Citation"
+    ]  # fmt: skip
+    assert "- labels carried by: `alignment`, aligner `fake`" in body and "@software{spanferry," in body
+
+
+def test_the_card_says_that_nllb_is_not_for_commerce(build_settings: Settings) -> None:
+    """Its card on the hub says cc-by-nc-4.0 (facebook/nllb-200-distilled-600M)."""
+    build_settings["translation"] |= {"license": "cc-by-nc-4.0", "revision": "f8d333a"}
+    config = parse_config(build_settings)
+    assert "**That license does not allow commercial use" in license_lines(config)
+    assert model_line(config) == "`fake`, revision `f8d333a`, license `cc-by-nc-4.0`"
 
 
 def test_a_dataset_that_was_built_again_is_loaded_anew(build_settings: Settings, tmp_path: Path) -> None:

@@ -20,8 +20,9 @@ from spanferry.flows.plan import print_rehearsal, rehearse
 from spanferry.flows.predict_report import worth_lines
 from spanferry.flows.report import BuildResult
 from spanferry.flows.template import template
-from spanferry.projection.prediction import Prediction, load_predictor
+from spanferry.projection.prediction import PREDICTORS, Prediction, load_predictor
 from spanferry.projection.quality import evaluate_examples
+from spanferry.projection.registry import PROJECTORS
 from spanferry.translation.fake import FakeTranslator
 
 Settings = dict[str, Any]
@@ -315,6 +316,40 @@ def test_answers_come_home(settings: Settings, tmp_path: Path) -> None:
     assert result.report["evaluation"]["answers"]["value"] == 100
 
 
+def test_a_predictor_of_ones_own_is_an_entry_point(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package that is installed, as Python sees it: a module, and the metadata beside it."""
+    place = tmp_path / "installed"
+    (place / "mine-1.0.dist-info").mkdir(parents=True)
+    (place / "mine-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    points = "[spanferry.predictors]\ncapitals = mine_capitals:Capitals\n"
+    (place / "mine-1.0.dist-info" / "entry_points.txt").write_text(points)
+    (place / "mine_capitals.py").write_text(
+        "from spanferry.data.example import Span\n"
+        "from spanferry.projection.prediction import Prediction\n"
+        "class Capitals:\n"
+        "    def __init__(self, *, task, label='PER'):\n"
+        "        self.fingerprint, self.label = f'capitals/1({label})', label\n"
+        "    def predict(self, examples, *, language):\n"
+        "        return [Prediction((Span(0, 4, self.label),), (0.75,)) if e.fields['text'][:1].isupper()\n"
+        "                else Prediction() for e in examples]\n"
+    )
+    monkeypatch.syspath_prepend(str(place))
+    monkeypatch.setattr(parts, "_loaded", None)
+    monkeypatch.delitem(PREDICTORS.__dict__, "_plugins", raising=False)
+    try:
+        settings["predictor"] = {"name": "capitals", "label": "NAME"}
+        settings["source"]["languages"] = ["de"]
+        [first, *_] = rows_of(run(settings).folder, "de")
+        assert places(first["predicted_spans"]) == [(0, 4, "NAME")]
+        assert first["projections"][0]["prediction_score"] == 0.75
+        with pytest.raises(ConfigError, match="no setting 'lable'; did you mean 'label'"):
+            parse_config({**settings, "predictor": {"name": "capitals", "lable": "NAME"}})
+    finally:
+        PREDICTORS.__dict__.pop("_plugins", None)
+
+
 @pytest.mark.usefixtures("gazetteer")
 def test_labels_of_the_model_get_the_names_of_the_data(settings: Settings) -> None:
     settings["predictor"]["labels"] = {"PER": "person", "LOC": None}
@@ -344,13 +379,20 @@ def test_a_model_that_is_not_there_is_the_predictors(settings: Settings) -> None
         run(settings)
 
 
+# What a method needs besides its defaults; those that combine others do it with these.
+STEPS = {"steps": [{"method": "match"}, {"method": "alignment"}]}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["alignment", "constrained"])
+@pytest.mark.parametrize("method", sorted(PROJECTORS.builtin))
 @pytest.mark.usefixtures("gazetteer")
-def test_the_bundled_model_brings_predictions_home(settings: Settings, method: str, tmp_path: Path) -> None:
+def test_the_bundled_model_brings_predictions_home_by_every_method(
+    settings: Settings, method: str, tmp_path: Path
+) -> None:
     rows = [{"id": "1", "text": "Anna wohnt in Köln.", "spans": []}]
     settings["source"] = {"path": str(write(tmp_path / "one.jsonl", rows)), "languages": ["de"]}
-    settings |= {"translation": {"model": "bundled"}, "projection": {"method": method}}
+    own = {"settings": STEPS} if method in ("cascade", "ensemble") else {}
+    settings |= {"translation": {"model": "bundled"}, "projection": {"method": method, **own}}
     Gazetteer.known["Anna"] = "PER"
     try:
         [row] = rows_of(run(settings).folder, "de")
@@ -358,7 +400,8 @@ def test_the_bundled_model_brings_predictions_home(settings: Settings, method: s
         del Gazetteer.known["Anna"]
     assert "Anna" in row["pivot_text"]
     assert (0, 4, "PER") in places(row["predicted_spans"])
-    assert {each["method"] for each in row["projections"]} == {method}
+    assert row["text"] == "Anna wohnt in Köln."
+    assert all((each["reason"] is None) == (each["start"] is not None) for each in row["projections"])
 
 
 @pytest.mark.parametrize(
