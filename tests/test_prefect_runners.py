@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pickle
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,8 +16,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
+import yaml
 
 from spanferry.data.errors import BuildError, ConfigError, DataError
 from spanferry.data.example import Example
@@ -38,14 +42,15 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 
-# A translator from elsewhere, as a plug-in brings it: it notes what it is asked, and the first process to be asked for
-# the text in the file `halt` stands still for as long as that file is there.
+# A translator from elsewhere, as a plug-in brings it. It notes what it is asked. As long as the file `halt` is there, a
+# process asked for the German of the text in it stands still; one that is told to wait does so at its third shard.
 PLUGIN = """
 import json, os, time
 from pathlib import Path
 from spanferry.translation.fake import FakeTranslator
 
 PLACE = Path(os.environ["NOTED_PLACE"])
+HALT = PLACE / "halt"
 
 def note(*what):
     line = json.dumps([os.getpid(), *what], ensure_ascii=False) + "\\n"
@@ -55,17 +60,23 @@ def note(*what):
 class Noted(FakeTranslator):
     def __init__(self, dictionary=None):
         super().__init__(dictionary)
+        self.asked = 0
         note("loads")
 
     def translate(self, texts, *, source, target):
         note("translates", target, texts[0])
-        halt = PLACE / "halt"
-        if target == "deu_Latn" and halt.exists() and halt.read_text(encoding="utf-8") in texts:
+        self.asked += 1
+        if "NOTED_WAITS" in os.environ:
+            self.stand_still(self.asked > 2)
+        elif HALT.exists() and target == "deu_Latn" and HALT.read_text(encoding="utf-8") in texts:
             note("halts")
-            end = time.monotonic() + 240
-            while halt.exists() and time.monotonic() < end:
-                time.sleep(0.02)
+            self.stand_still(True)
         return super().translate(texts, source=source, target=target)
+
+    def stand_still(self, here):
+        end = time.monotonic() + 480
+        while here and HALT.exists() and time.monotonic() < end:
+            time.sleep(0.02)
 """
 
 
@@ -125,6 +136,16 @@ class Builds:
     def written(self) -> dict[str, bytes]:
         return self.published(self.place / "out")
 
+    def first_text(self, shard: int) -> str:
+        """Return the text that a shard of either language begins with."""
+        source = self.place / "plain" / "out" / ".spanferry" / "source"
+        first = next(iter(read_records(sorted(source.rglob("0*.jsonl"))[shard])))
+        return unpack(first).fields["text"]
+
+    def done(self) -> set[Path]:
+        """Return the sidecars of the shards that are done."""
+        return set((self.place / "out" / ".spanferry" / "shards").rglob("0*.json"))
+
 
 @pytest.fixture
 def builds(
@@ -144,14 +165,13 @@ def builds(
 @pytest.mark.parametrize("runner", ["processes", "dask", "ray"])
 def test_a_worker_that_is_killed_costs_the_shard_it_was_at(runner: str, prefect_server: None, builds: Builds) -> None:
     noted, halt = builds.noted, builds.noted.place / "halt"
-    source = builds.place / "plain" / "out" / ".spanferry" / "source"
-    [text] = unpack(next(iter(read_records(sorted(source.rglob("*.jsonl"))[2])))).fields.values()
+    text = builds.first_text(2)
     halt.write_text(text, encoding="utf-8")
 
     def kill() -> None:
-        end = time.monotonic() + 240
+        end = time.monotonic() + 480
         while halt.exists() and time.monotonic() < end:
-            if (halted := noted.lines("halts")) and len(list((builds.place / "out").rglob("0*.json"))) >= 2:
+            if (halted := noted.lines("halts")) and len(builds.done()) >= 2:
                 os.kill(halted[0][0], signal.SIGKILL)
                 halt.unlink()
             time.sleep(0.02)
@@ -173,6 +193,110 @@ def test_a_worker_that_is_killed_costs_the_shard_it_was_at(runner: str, prefect_
 
     again = builds.run(f"run.task_runner={runner}", "run.task_runner_workers=2")
     assert all(timing.rows == 0 for timing in again.timings.values()) and noted.shards() == counts
+
+
+class Pool:
+    """The deployments of `docs/prefect.yaml`, all of one build, and the processes that work for their pool."""
+
+    def __init__(self, builds: Builds, deployments: str) -> None:
+        from prefect.settings import PREFECT_API_URL
+
+        self.place = builds.place
+        self.environment = os.environ | {
+            "PREFECT_API_URL": str(PREFECT_API_URL.value()),
+            "PREFECT_WORKER_QUERY_SECONDS": "1",
+        }
+        wanted = yaml.safe_load(deployments)
+        for deployment in wanted["deployments"]:
+            if "config" in deployment["parameters"] and "predictor" not in deployment["parameters"]["config"]:
+                deployment["parameters"]["config"] = builds.settings
+        (self.place / "prefect.yaml").write_text(yaml.safe_dump(wanted, sort_keys=False), encoding="utf-8")
+        for command in (
+            ["work-pool", "create", "spanferry", "--type", "process"],
+            ["--no-prompt", "deploy", "--all", "--prefect-file", "prefect.yaml"],
+        ):
+            subprocess.run(self.command(*command), cwd=self.place, env=self.environment, check=True)
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    @staticmethod
+    def command(*arguments: str) -> list[str]:
+        return [sys.executable, "-m", "prefect", *arguments]
+
+    def start(self, **environment: str) -> subprocess.Popen[bytes]:
+        """Start a worker that does one run at a time."""
+        command = self.command("worker", "start", "--pool", "spanferry", "--limit", "1")
+        self.workers.append(subprocess.Popen(command, cwd=self.place, env=self.environment | environment))
+        return self.workers[-1]
+
+    def run(self, deployment: str) -> UUID:
+        """Have a worker run one of the deployments."""
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+            found = client.read_deployment_by_name(deployment)
+            return client.create_flow_run_from_deployment(found.id).id
+
+    def state(self, run: UUID) -> str:
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(run).state
+        return "" if state is None else state.type.value
+
+    def kill(self, worker: subprocess.Popen[bytes]) -> None:
+        """Kill a worker and the run that it has started, without a word."""
+        family = [worker.pid]
+        for parent in family:
+            for task in Path(f"/proc/{parent}/task").glob("*/children"):
+                with contextlib.suppress(OSError):
+                    family += map(int, task.read_text(encoding="ascii").split())
+        for process in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        worker.wait()
+
+    def until(self, what: Callable[[], Any]) -> None:
+        end = time.monotonic() + 400
+        while not what():
+            assert all(worker.poll() is None for worker in self.workers), "a worker ended"
+            assert time.monotonic() < end, "it took too long"
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def pool(prefect_server: None, builds: Builds, root: Path) -> Iterator[Pool]:
+    if not Path("/proc/self/task").is_dir():
+        pytest.skip("finds processes by /proc")
+    made = Pool(builds, (root / "docs" / "prefect.yaml").read_text(encoding="utf-8"))
+    yield made
+    for worker in made.workers:
+        made.kill(worker)
+
+
+def test_of_two_workers_of_a_pool_one_is_killed(pool: Pool, builds: Builds) -> None:
+    noted, halt = builds.noted, builds.noted.place / "halt"
+    halt.write_text(builds.first_text(6), encoding="utf-8")
+    pool.start(NOTED_WAITS="yes")
+    build_run = pool.run("translate-train/nightly")
+    pool.until(lambda: len(builds.done()) == 2)  # and at the third it waits for the other to die
+    victim = pool.start()
+    help_run = pool.run("help-build/on-demand")
+    pool.until(lambda: noted.lines("halts") and len(builds.done()) > 2)
+    assert (pool.state(build_run), pool.state(help_run)) == ("RUNNING", "RUNNING")
+    pool.kill(victim)
+    pool.workers.remove(victim)
+    done = {path.stem for path in builds.done()}
+    halt.unlink()
+    pool.until(lambda: pool.state(build_run) in {"COMPLETED", "FAILED", "CRASHED"})
+    assert pool.state(build_run) == "COMPLETED"
+    assert builds.written() == builds.expected
+
+    counts = noted.shards()
+    assert len(counts) == 20 and len({process for process, *_ in noted.lines("translates")}) == 2
+    assert {counts["deu_Latn", builds.first_text(int(number))] for number in done} == {1}
+    twice = {shard for shard, count in counts.items() if count > 1}
+    assert ("deu_Latn", builds.first_text(6)) in twice
+    assert len(twice) <= 2 and counts.total() == 20 + len(twice), "it had one in hand, and was at the next"
 
 
 def test_an_existing_cluster_works_where_the_build_was_started(
