@@ -78,7 +78,7 @@ def build(
             raise ask_for_predictions(config, plan.folder, undone.waiting)
         if only_failed and not tried:
             progress.note(f"{config.output}: {NOTHING_FAILED}")
-        return whole(close(plan, timings, began, progress, undone))
+        return whole(close(plan, timings, began, progress, undone), config.output)
 
 
 @contextmanager
@@ -153,7 +153,7 @@ def close(
         report = finish_build(plan, progress)
     except NothingFinished:
         if failed:
-            raise languages_failed(failed, plan.folder.root) from None
+            raise languages_failed(failed, plan.config.output) from None
         raise
     if not report["missing"]:
         remove_temporary(plan.folder.shards)  # of helpers that were killed
@@ -173,14 +173,18 @@ def close(
     return BuildResult(plan.folder.root, report, timings, seconds, failed)
 
 
-def whole(result: BuildResult) -> BuildResult:
+def whole(result: BuildResult, output: str) -> BuildResult:
     """Return a build of which nothing failed.
+
+    Args:
+        result: what was built.
+        output: where it lies, for the message.
 
     Raises:
         LanguagesFailed: something did; the error has the result.
     """
     if result.failed:
-        raise languages_failed(result.failed, result.folder, result)
+        raise languages_failed(result.failed, output, result)
     return result
 
 

@@ -113,18 +113,18 @@ class LanguagesFailed(IncompleteError):
         super().__init__(message)
 
 
-def languages_failed(failed: Mapping[str, str], folder: Path, result: BuildResult | None = None) -> LanguagesFailed:
+def languages_failed(failed: Mapping[str, str], output: str, result: BuildResult | None = None) -> LanguagesFailed:
     """Return the error that says, in one line a language, what failed, and then what is whole and what to do.
 
-    >>> print(languages_failed({"de": "1 shard failed (train 3): out of memory"}, Path("out/demo")))
+    >>> print(languages_failed({"de": "1 shard failed (train 3): out of memory"}, "out/demo"))
     de: 1 shard failed (train 3): out of memory
     no language is whole; when this is mended, the same command goes on. `spanferry status out/demo` shows what failed
     """
     lines = [f"{language}: {reason}" for language, reason in failed.items()]
     whole = [] if result is None else list(result.report["languages"])
-    state = f"whole, in {folder}: {', '.join(whole)}" if whole else "no language is whole"
+    state = f"whole, in {output}: {', '.join(whole)}" if whole else "no language is whole"
     lines.append(
-        f"{state}; when this is mended, the same command goes on. `spanferry status {folder}` shows what failed"
+        f"{state}; when this is mended, the same command goes on. `spanferry status {output}` shows what failed"
     )
     return LanguagesFailed("\n".join(lines), result)
 

@@ -147,7 +147,7 @@ def run_shards(config: AnyConfig, only: list[str] | None, only_failed: bool = Fa
             log.info("%s: %s", config.output, NOTHING_FAILED)
         result = close(plan, timings, began, Silent(), undone)
     show_result(result, result.failed)
-    whole(result)
+    whole(result, config.output)
     return {"report": result.report, "timings": {name: asdict(timing) for name, timing in timings.items()}}
 
 
