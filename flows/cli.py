@@ -106,7 +106,7 @@ def build(  # noqa: PLR0917  (options of a command line)
             return
         problem = None
         try:
-            if prefect:
+            if prefect or settings.run.task_runner != "threads":  # the others are Prefect's
                 from spanferry.flows.translate_train import run_as_flow
 
                 result = run_as_flow(settings, only, only_failed)
