@@ -42,7 +42,7 @@ BUILD = ".spanferry/build"
 
 _DATASET = ("data", "dropped", "rejects", "corrections")
 _LAST = ("report.json", "config.yaml", "README.md")
-_STATE = ("plan.json", "runs.jsonl", "source/", "shards/", "dataset/")
+_STATE = ("build.json", "plan.json", "runs.jsonl", "source/", "shards/", "dataset/")
 _OURS = (*(f"{kind}/" for kind in _DATASET), *_LAST, *(f".spanferry/{name}" for name in _STATE))
 _OF_A_SHARD = re.compile(r"(\.spanferry/shards/[^/]+/[^/]+/\d{5,})\.(jsonl|json|failed)")
 _CLAIM = re.compile(r"\.spanferry/shards/[^/]+/[^/]+/\d{5,}\.claim")

@@ -17,6 +17,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def serve_gcs(port: int) -> None:
         if request.query.get("ifGenerationMatch") == ["0"]:
             with suppress(NotFound):
                 storage.get_file_obj(request.params["bucket_name"], request.data["meta"]["name"])
-                response.status = 412
+                response.status = HTTPStatus.PRECONDITION_FAILED
                 return
         insert(request, response, storage, *rest, **named)
 

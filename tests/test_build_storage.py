@@ -197,6 +197,7 @@ def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., subproce
             process.communicate()
 
 
+@pytest.mark.slow
 def test_workers_share_a_build_and_one_that_is_killed_costs_its_own_shards(  # noqa: PLR0917  (fixtures)
     start: Callable[..., subprocess.Popen[str]],
     settings: Settings,
@@ -246,6 +247,7 @@ def test_workers_share_a_build_and_one_that_is_killed_costs_its_own_shards(  # n
     assert last.state == "finished" and {each.running for each in last.languages.values()} == {0}
 
 
+@pytest.mark.slow
 def test_a_build_that_is_killed_goes_on_in_its_folder_at_once_and_elsewhere_after_a_while(  # noqa: PLR0917  (fixtures)
     start: Callable[..., subprocess.Popen[str]],
     settings: Settings,
