@@ -1,14 +1,15 @@
 """Exact constrained decoding against the sentence-by-sentence depth-first search: sentences per CPU-second, in one run.
 
     python benchmarks/constrained.py [--model bundled] [--lengths 10,20,40,80] [--n-best 1,5] [--count 40] [--json FILE]
-        [--ctranslate2 float32,int8]
+        [--ctranslate2 float32,int8] [--delta 2] [--delta-from closing,opening]
 
 Both get the same model, precision, marked sources and templates, and the answers are compared. The baseline is Codec's
 exact search (its constrained_decoding.py with alpha = -1), done plainly with transformers on the torch engine's own
 weights: one sentence at a time, one token at a time, up to 16 beginnings of equal length in a batch, most probable
 first, each with its cache of past states; a beginning is dropped when it is less probable than the n-th best whole
 variant. Its tree of variants is laid out beforehand and not counted; ours counts everything, tokenising too. Templates
-are the model's own translations of the English samples, joined to about the wanted length.
+are the model's own translations of the English samples, joined to about the wanted length. "No search" is what every
+search must do: read the sources, score the templates and one answer each.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from spanferry.projection.marker_choice import DEFAULT_MARKERS
 from spanferry.projection.placement_search import Found, Problem, SearchSettings, search_all
 from spanferry.translation.ct2 import load_ctranslate2
 from spanferry.translation.ct2_scorer import CTranslate2PrefixScorer
-from spanferry.translation.prefix_scorer import PrefixScorer
+from spanferry.translation.prefix_scorer import PrefixScorer, Step
 from spanferry.translation.registry import load_translator
 from spanferry.translation.torch_scorer import TorchScorer, load_torch_scorer
 
@@ -93,18 +94,43 @@ def texts_of_length(length: int, scorer: PrefixScorer, options: argparse.Namespa
     return texts
 
 
-def search(
-    texts: Sequence[Text], scorer: PrefixScorer, options: argparse.Namespace, settings: SearchSettings
-) -> list[Found]:
+def problems_of(texts: Sequence[Text], scorer: PrefixScorer, options: argparse.Namespace) -> list[Problem]:
     encoder = PieceEncoder(lambda pieces: scorer.encode_target(pieces, options.target))
-    problems = [
+    return [
         Problem(
             text.source,
             MarkedTemplate(text.template, text.starts, text.ends, MARKERS, encoder=encoder, end=scorer.end),
         )
         for text in texts
     ]
+
+
+def search(
+    texts: Sequence[Text], scorer: PrefixScorer, options: argparse.Namespace, settings: SearchSettings
+) -> list[Found]:
+    problems = problems_of(texts, scorer, options)
     return search_all(problems, scorer, source=options.source, target=options.target, settings=settings)
+
+
+def score_only(
+    texts: Sequence[Text], scorer: PrefixScorer, options: argparse.Namespace, places: Sequence[tuple[int, int]]
+) -> int:
+    """Do what no search can leave out: read the sources, score the templates and the answers; returns tokens fed."""
+    problems = problems_of(texts, scorer, options)
+    opened = scorer.open([problem.source for problem in problems], source=options.source, target=options.target)
+    steps, whole = [], []
+    for problem, here in zip(problems, opened, strict=True):
+        tokens, before = [*here.prompt, *problem.template.tokens], len(here.prompt)
+        steps.append(Step(here.state, 0, tokens[:-1], [(at - 1, tokens[at]) for at in range(before, len(tokens))]))
+    for problem, here, place, scored in zip(problems, opened, places, scorer.run(steps), strict=True):
+        branch = problem.template.opened(place[0]).branch
+        tokens = problem.template.marked(*place).tokens[branch:]
+        ask = [(at - 1, token) for at, token in enumerate(tokens)]
+        whole.append(Step(scored.state, len(here.prompt) + branch, tokens[:-1], ask))
+    scorer.run(whole)
+    for here in opened:
+        scorer.close(here)
+    return sum(len(step.feed) for step in steps + whole)
 
 
 @dataclass
@@ -223,15 +249,20 @@ def measure(
         )
         fed = sum(each.rows for each in searches) / len(some)
         yield Line(length, n_best, "depth-first", len(some), len(some) / cpu, len(some) / wall, len(some), fed)
+    assumed = [(delta, since) for delta in options.delta for since in options.delta_from]
     for name, engine in engines.items():
-        for delta in (None, *options.delta):
-            settings = SearchSettings(n_best, delta)
+        for delta, since in ((None, "closing"), *assumed):
+            settings = SearchSettings(n_best, delta, since)
             search(texts[:2], engine, options, settings)
             found, cpu, wall = timed(lambda e=engine, s=settings: search(texts, e, options, s), scorer.device)
             same = sum(agree(ours.places, theirs) for ours, theirs in zip(found, baseline, strict=False))
-            method = f"{name} {'exact' if delta is None else f'delta {delta:g}'}"
+            method = f"{name} {'exact' if delta is None else f'delta {delta:g} {since}'}"
             fed = sum(each.fed for each in found) / len(texts)
             yield Line(length, n_best, method, len(texts), len(texts) / cpu, len(texts) / wall, same, fed)
+        best = [(each.places[0].start, each.places[0].end) for each in found]
+        tokens, cpu, wall = timed(lambda e=engine, b=best: score_only(texts, e, options, b), scorer.device)
+        fed = tokens / len(texts)
+        yield Line(length, n_best, f"{name} no search", len(texts), len(texts) / cpu, len(texts) / wall, 0, fed)
 
 
 def agree(ours: Sequence[Any], theirs: Sequence[Place]) -> bool:
@@ -250,6 +281,7 @@ def main() -> None:
     parser.add_argument("--lengths", type=numbers, default=[10, 20, 40, 80], help="template lengths in tokens")
     parser.add_argument("--n-best", type=numbers, default=[1, 5])
     parser.add_argument("--delta", type=lambda text: [float(part) for part in parts(text)], default=[2.0])
+    parser.add_argument("--delta-from", type=parts, default=["closing", "opening"])
     parser.add_argument("--count", type=int, default=40, help="sentences of each length")
     parser.add_argument("--baseline-count", type=int, default=20, help="of these, how many the baseline gets")
     parser.add_argument("--ctranslate2", type=parts, default=[], help="quantizations to run CTranslate2 with, too")
@@ -265,7 +297,7 @@ def main() -> None:
         translator = load_ctranslate2(options.model, quantization=quantization, device=options.device, workers=1)
         engines[quantization] = CTranslate2PrefixScorer(translator)
     print(f"{options.model}, {scorer.device}, {options.precision}, {platform.processor() or platform.machine()}")
-    print("tokens  n-best  method            sentences  per CPU-s  per s  times  same  positions")
+    print("tokens  n-best  method                 sentences  per CPU-s  per s  times  same  positions")
     lines: list[Line] = []
     for length in options.lengths:
         texts = texts_of_length(length, scorer, options)
@@ -274,7 +306,7 @@ def main() -> None:
             for line in measure(texts, length, n_best, engines, options):
                 reference = reference or line.cpu_rate
                 print(
-                    f"{line.length:6}  {line.n_best:6}  {line.method:16}  {line.sentences:9}  {line.cpu_rate:9.2f}  "
+                    f"{line.length:6}  {line.n_best:6}  {line.method:21}  {line.sentences:9}  {line.cpu_rate:9.2f}  "
                     f"{line.rate:5.1f}  {line.cpu_rate / reference:5.1f}  {line.same:4}  {line.positions:9.0f}",
                     flush=True,
                 )

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from spanferry.alignment.base import Token
 from spanferry.data.errors import ConfigError
@@ -90,6 +90,7 @@ class ConstrainedProjector:
             the first two.
         delta: None to search exactly. Else nats, >= 0: see `SearchSettings.delta`; several times faster, and
             `Projection.detail` says that it was used, with the most that a better place could have gained.
+        delta_from: ``"opening"`` assumes it of what stands between the markers too, see `SearchSettings.delta_from`.
         min_score: a span whose best place scores less has none, reason ``low_score``; 0..1.
         markers: pairs to choose from, in this order: the first that the model can write and the text does not hold.
         engine: ``"torch"`` or ``"ctranslate2"``: what to load a model into; not for a `PrefixScorer`.
@@ -113,6 +114,7 @@ class ConstrainedProjector:
         *,
         n_best: int = 1,
         delta: float | None = None,
+        delta_from: Literal["opening", "closing"] = "closing",
         min_score: float = 0.0,
         markers: Sequence[tuple[str, str]] = DEFAULT_MARKERS,
         engine: str = "torch",
@@ -122,7 +124,7 @@ class ConstrainedProjector:
             raise ConfigError(f"min_score is {min_score}: expected 0 to 1")
         if not markers or not all(opening.strip() and closing.strip() for opening, closing in markers):
             raise ConfigError(f"markers are {markers!r}: expected at least one pair (opening, closing), neither blank")
-        self.settings = SearchSettings(n_best, delta)
+        self.settings = SearchSettings(n_best, delta, delta_from)
         self.min_score = min_score
         self.markers = tuple(Markers(*pair) for pair in markers)
         self.scorer = _load(model, engine, settings or {}) if isinstance(model, (str, Path)) else model
@@ -131,9 +133,10 @@ class ConstrainedProjector:
     def fingerprint(self) -> str:
         """Identity of everything that can change the projections."""
         used = self.settings
+        since = " from opening" if used.delta is not None and used.delta_from == "opening" else ""
         pairs = "".join(f"{opening}{closing}" for opening, closing in self.markers)
         return (
-            f"constrained/1(n_best={used.n_best},delta={used.delta},min_score={self.min_score},markers={pairs!r},"
+            f"constrained/1(n_best={used.n_best},delta={used.delta}{since},min_score={self.min_score},markers={pairs!r},"
             f"model={self.scorer.fingerprint})"
         )
 
@@ -151,7 +154,7 @@ class ConstrainedProjector:
             if any(place.places and pick != 0 for place, pick in zip(places, choice, strict=True))
         ]
         if again and self.settings.n_best < _WHEN_IN_CONFLICT:
-            more = SearchSettings(_WHEN_IN_CONFLICT, self.settings.delta)
+            more = replace(self.settings, n_best=_WHEN_IN_CONFLICT)
             retried = self._find([texts[number] for number in again], source, target, more)
             for number, places in zip(again, retried, strict=True):
                 found[number], chosen[number] = places, _choose(texts[number].spans, places)
@@ -297,4 +300,5 @@ def _remarks(places: SpanPlaces, settings: SearchSettings) -> Iterable[str]:
         yield f"margin {places.margin:.2f}"
     if settings.delta is not None and places.found is not None:
         proven = "proven" if places.found.exact else f"gap at most {places.found.gap:.2f}"
-        yield f"delta={settings.delta:g} ({proven})"
+        since = " from opening" if settings.delta_from == "opening" else ""
+        yield f"delta={settings.delta:g}{since} ({proven})"

@@ -7,8 +7,8 @@ every i, the template with an opening marker; from that, at every j, the marked 
 is at least that of whatever continues it (no token has a probability above 1), so a branch whose beginning is less
 probable than the best whole variant is dropped, and nothing else is: the result is the true maximum.
 
-What is only followed to see that it cannot win is followed with bounds from above, where the model has them cheaper
-than probabilities; if such a branch should come to its end, it is followed once more with the true ones.
+Branches are followed with bounds from above, where the model has them cheaper than probabilities; a variant that comes
+to its end and could still win is then asked for the true ones, without computing anything of it again.
 
 The order only decides how soon a good variant is known, never what wins. It follows an estimate: the probability of
 the beginning times that of the template's own remaining tokens. First a few variants are followed to their end, then
@@ -24,6 +24,7 @@ from bisect import bisect_left
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from heapq import nsmallest
+from typing import Literal
 
 from spanferry.data.errors import ConfigError
 from spanferry.projection.marked_template import MarkedTemplate, Variant
@@ -44,6 +45,8 @@ class SearchSettings:
         delta: None for an exact search. Else the assumption, in nats, >= 0, that from any point after the closing
             marker the rest of the template is at most this much more probable than in the unmarked template. It saves
             most of the work, and is an assumption: `Found.gap` says how much a discarded place could at most gain.
+        delta_from: ``"closing"``, or ``"opening"`` to assume it from any point after the opening marker already, which
+            saves most of the openings too; nothing without `delta`.
 
     Raises:
         ConfigError: a value is out of range.
@@ -51,8 +54,11 @@ class SearchSettings:
 
     n_best: int = 1
     delta: float | None = None
+    delta_from: Literal["opening", "closing"] = "closing"
 
     def __post_init__(self) -> None:
+        if self.delta_from not in ("opening", "closing"):
+            raise ConfigError(f"delta_from is {self.delta_from!r}: expected 'opening' or 'closing'")
         if self.n_best < 1 or (self.delta is not None and self.delta < 0):
             raise ConfigError(f"n_best={self.n_best}, delta={self.delta}: expected n_best >= 1, delta >= 0 or none")
 
@@ -112,19 +118,16 @@ class _Branch:
     closing: float = 0.0
     early: frozenset[int] = frozenset()
     children: dict[int, list[_Branch]] = field(default_factory=dict)
-    origin: tuple[State, int, float] | None = None
-    """Where it was truly known, once `score` is only a bound."""
-    truly: bool = False
-    """It is to be followed by true probabilities."""
+    known: tuple[int, float] = (0, 0.0)
+    """`fed` and `score` where it left the template, up to which the score is true."""
+    left: int = 0
+    """The index at which it left its opening: that of the closing marker."""
+    rough: bool = False
+    """`score` is only a bound."""
 
     @property
     def complete(self) -> bool:
         return self.fed == len(self.tokens) - 1
-
-    def restore(self) -> None:
-        """Go back to where it was truly known."""
-        assert self.origin is not None
-        (self.state, self.fed, self.score), self.origin = self.origin, None
 
 
 def search(
@@ -155,6 +158,9 @@ class _Search:
             live = self._still_possible(live)
             if not live:
                 break
+            if ended := [branch for branch in live if branch.end and branch.complete]:
+                yield from self._make_sure(ended)
+                continue
             if len(self._best) < self._settings.n_best:
                 wanted = self._settings.n_best - len(self._best) + 1
                 leaves = [branch for branch in live if branch.end] or live
@@ -195,6 +201,7 @@ class _Search:
             branch.tokens, branch.tail = [*self._prompt, *variant.tokens], before + variant.tail
             branch.state, branch.fed, branch.opening = outcome.state, before + variant.branch, answer
             branch.score = self._plain[branch.fed] + answer
+            branch.known = branch.fed, branch.score
         return [branch for _, branch in branches]
 
     def _follow(
@@ -203,8 +210,6 @@ class _Search:
         """Feed the chosen branches further, to their end (`far`) or as long as they are expected to stay possible."""
         steps, born, fed = [], [], []
         for branch in chosen:
-            if far and branch.origin:
-                branch.restore()
             if not branch.end and not branch.children:
                 self._make_children(branch)
             last = len(branch.tokens) - 1 if branch.end else max(branch.children, default=branch.fed)
@@ -218,16 +223,12 @@ class _Search:
                 if position < last or branch.end:
                     ask.append((offset, branch.tokens[position]))
                 ask += [(offset, child.tokens[position]) for child in branch.children.get(position, ())]
-            keep = not branch.end or until < last
-            rough = bool(branch.end) and not far and not branch.truly
-            if rough and branch.origin is None:
-                branch.origin = branch.state, branch.fed, branch.score
-            steps.append(Step(branch.state, branch.fed, branch.tokens[branch.fed : until], ask, keep, rough))
+            steps.append(Step(branch.state, branch.fed, branch.tokens[branch.fed : until], ask, rough=True))
             self._fed += until - branch.fed
         outcomes = (yield steps) if steps else []
         for (branch, until, last), outcome in zip(fed, outcomes, strict=True):
             answers = iter(outcome.answers)
-            score = branch.score
+            score, branch.rough = branch.score, branch.rough or outcome.rough
             for position in range(branch.fed + 1, until + 1):
                 before = score
                 if position < last or branch.end:
@@ -235,10 +236,25 @@ class _Search:
                 for child in branch.children.pop(position, ()):
                     child.closing = next(answers)
                     child.state, child.fed, child.score = outcome.state, position, before + child.closing
+                    child.known, child.left, child.rough = branch.known, position, branch.rough
                     born.append(child)
             branch.state, branch.fed, branch.score = outcome.state, until, score
         exhausted = {id(branch) for branch in chosen if not branch.end and not branch.children}
         return [branch for branch in live if id(branch) not in exhausted] + born
+
+    def _make_sure(self, ended: Sequence[_Branch]) -> Generator[list[Step], list[Outcome], None]:
+        """Ask for the true scores of complete variants, the best first while too few are known."""
+        wanted = self._settings.n_best - len(self._best)
+        chosen = nsmallest(wanted, ended, key=self._unlikely) if wanted > 0 else ended
+        steps = []
+        for branch in chosen:
+            ask = [(at - 1 - branch.fed, branch.tokens[at]) for at in range(branch.known[0] + 1, len(branch.tokens))]
+            steps.append(Step(branch.state, branch.fed, (), ask))
+        for branch, outcome in zip(chosen, (yield steps), strict=True):
+            known, score = branch.known
+            branch.score, branch.rough = score + sum(outcome.answers), False
+            if branch.left:
+                branch.closing = outcome.answers[branch.left - known - 1]
 
     def _make_children(self, branch: _Branch) -> None:
         """Lay out every closing of an opening, by where it leaves it."""
@@ -254,14 +270,9 @@ class _Search:
 
     def _still_possible(self, live: list[_Branch]) -> list[_Branch]:
         """Take out what is complete, and drop what can no longer be among the best."""
-        unfinished, threshold = [], self._threshold
+        unfinished = []
         for branch in live:
-            if branch.complete and branch.origin:
-                if branch.score >= threshold:
-                    branch.restore()
-                    branch.truly = True
-                    unfinished.append(branch)
-            elif branch.complete and branch.end:
+            if branch.end and branch.complete and not branch.rough:
                 place = Placement(branch.start, branch.end, branch.score, branch.opening, branch.closing)
                 self._best.append(place)
             else:
@@ -293,7 +304,7 @@ class _Search:
 
     def _bound(self, branch: _Branch) -> float:
         """The most that any completion can score."""
-        if self._settings.delta is None or not branch.end:
+        if self._settings.delta is None or not (branch.end or self._settings.delta_from == "opening"):
             return branch.score
         return branch.score + min(0.0, self._rest(branch) + self._settings.delta)
 

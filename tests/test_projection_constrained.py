@@ -95,6 +95,8 @@ def test_the_margin_and_the_assumption_are_told() -> None:
     text = TranslatedText("one more", "eins mehr", spans_of("one more", "one"))
     [both] = project(text, {"one": "eins"}, n_best=2, delta=2.0)
     assert both.detail.startswith("margin 8.90; delta=2 (")
+    [further] = project(text, {"one": "eins"}, delta=2.0, delta_from="opening")
+    assert further.detail.startswith("delta=2 from opening (")
     [exact] = project(text, {"one": "eins"})
     assert exact.detail == ""
 
@@ -196,14 +198,22 @@ def test_markers_are_chosen_by_what_the_vocabulary_has_and_the_texts_leave_free(
 
 
 def test_wrong_settings_are_refused() -> None:
-    for settings in ({"min_score": 1.5}, {"n_best": 0}, {"delta": -1.0}, {"markers": []}, {"markers": [(" ", "]")]}):
+    for settings in (
+        {"min_score": 1.5},
+        {"n_best": 0},
+        {"delta": -1.0},
+        {"delta_from": "end"},
+        {"markers": []},
+        {"markers": [(" ", "]")]},
+    ):
         with pytest.raises(ConfigError):
             ConstrainedProjector(FakePrefixScorer(), **settings)
 
 
 def test_every_setting_is_in_the_fingerprint() -> None:
     variants: list[dict[str, Any]] = [
-        {}, {"n_best": 2}, {"delta": 1.0}, {"min_score": 0.5}, {"markers": [("[", "]")]}
+        {}, {"n_best": 2}, {"delta": 1.0}, {"delta": 1.0, "delta_from": "opening"}, {"min_score": 0.5},
+        {"markers": [("[", "]")]},
     ]  # fmt: skip
     names = {ConstrainedProjector(FakePrefixScorer(), **settings).fingerprint for settings in variants}
     assert len(names) == len(variants)

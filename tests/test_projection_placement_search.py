@@ -51,7 +51,8 @@ class TableScorer:
 
     def take(self, step: Step) -> Outcome:
         text, tokens = step.state
-        assert step.feed and step.length <= len(tokens)
+        assert step.length <= len(tokens)
+        assert all(-step.length <= offset < len(step.feed) for offset, _ in step.ask)
         self.fed += len(step.feed)
         whole = (*tokens[: step.length], *step.feed)
         answers = [self.log_prob(text, whole[: step.length + 1 + offset], token) for offset, token in step.ask]
@@ -61,7 +62,7 @@ class TableScorer:
                 min(0.0, answer + self.slack * (token % 5))
                 for answer, (_, token) in zip(answers, step.ask, strict=True)
             ]
-        return Outcome(answers, (text, whole) if step.keep else None)
+        return Outcome(answers, (text, whole), rough=bool(step.rough and self.slack))
 
     def close(self, opened: Opened) -> None:
         self.is_open -= 1
@@ -216,10 +217,10 @@ def test_probabilities_of_the_two_markers_are_told() -> None:
     assert found.places == (Placement(2, 3, -0.25 - 0.5 - 4 * 0.125, -0.25, -0.5),)
 
 
-def marked_rest_gains(seed: int, gain: float) -> LogProb:
-    """After a closing marker, and only there, tokens are up to `gain` nats in all more probable."""
+def marked_rest_gains(seed: int, gain: float, marker: str) -> LogProb:
+    """After the marker, and only there, tokens are up to `gain` nats in all more probable."""
     plain = random_table(seed, flat=1.0)
-    closing = by_words("]")[0]
+    since = by_words(marker)[0]
     markers = set(by_words("[ ]"))
 
     def log_prob(source: str, tokens: tuple[int, ...], token: int) -> float:
@@ -227,31 +228,33 @@ def marked_rest_gains(seed: int, gain: float) -> LogProb:
         if token in markers:
             return plain(source, tokens, token)
         value = plain(source, without, token)
-        if closing in tokens:
-            after = len(tokens) - tokens.index(closing)
+        if since in tokens:
+            after = len(tokens) - tokens.index(since)
             return min(0.0, value + gain * 0.5**after)
         return value
 
     return log_prob
 
 
-def test_delta_finds_the_maximum_where_its_assumption_holds() -> None:
+@pytest.mark.parametrize(("marker", "since"), [("]", "closing"), ("]", "opening"), ("[", "opening")])
+def test_delta_finds_the_maximum_where_its_assumption_holds(marker: str, since: str) -> None:
     for seed in range(60):
         chance = random.Random(seed)
         gain = chance.choice([0.0, 1.0, 3.0])
-        scorer = TableScorer(marked_rest_gains(seed, gain), by_words)
+        scorer = TableScorer(marked_rest_gains(seed, gain, marker), by_words)
         encoder = PieceEncoder(lambda texts: [by_words(text) for text in texts])
         text = random_text(chance, 8)
         template = MarkedTemplate(
             text, *boundaries(text, characters=False), Markers("[ ", " ]"), encoder=encoder, end=END
         )
         for n_best in (1, 3):
-            [found] = run(scorer, [Problem("x", template)], n_best=n_best, delta=gain + 1e-9)
+            [found] = run(scorer, [Problem("x", template)], n_best=n_best, delta=gain + 1e-9, delta_from=since)
             expected = brute_force(scorer, "x", template, n_best)
             assert [place[:2] for place in as_tuples(found.places)] == [place[:2] for place in expected]
 
 
-def test_delta_feeds_less_and_its_gap_bounds_what_was_lost() -> None:
+@pytest.mark.parametrize("since", ["closing", "opening"])
+def test_delta_feeds_less_and_its_gap_bounds_what_was_lost(since: str) -> None:
     fed = {None: 0, 0.0: 0}
     lost = proven = 0
     for seed in range(150):
@@ -264,7 +267,7 @@ def test_delta_feeds_less_and_its_gap_bounds_what_was_lost() -> None:
         scorer = TableScorer(random_table(seed, flat=0.5), by_words)
         best = {}
         for delta in fed:
-            [found] = run(scorer, [Problem("x", template)], delta=delta)
+            [found] = run(scorer, [Problem("x", template)], delta=delta, delta_from=since)
             fed[delta] += found.fed
             best[delta] = found.places[0].log_prob
         # The last search was the one with delta = 0, an assumption that this table does not keep.
@@ -326,4 +329,6 @@ def test_the_table_is_a_prefix_scorer_and_settings_are_checked() -> None:
     for settings in ({"n_best": 0}, {"delta": -1.0}):
         with pytest.raises(ConfigError, match="n_best >= 1"):
             SearchSettings(**settings)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="expected 'opening' or 'closing'"):
+        SearchSettings(delta_from="start")  # type: ignore[arg-type]
     assert not math.isnan(SearchSettings(delta=0.0).delta or 0.0)

@@ -199,7 +199,7 @@ def whole_scores(engine: TorchScorer, source: str, texts: Sequence[str]) -> list
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rough_answers_are_bounds_from_above(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("spanferry.translation.torch_scorer._LIKELY", 2)
+    monkeypatch.setattr("spanferry.translation.torch_softmax._LIKELY", 0.3)
     engine = scorer(family)
     chance = random.Random(3)
     words = len(Letters.vocabulary)
@@ -211,17 +211,30 @@ def test_rough_answers_are_bounds_from_above(family: str, monkeypatch: pytest.Mo
         ask = [(offset, chance.randrange(2, words)) for offset in (0, 1, 1, 3)]
         steps.append(Step(trunk.state, chance.randrange(1, 4), feed, ask))
     true = [answer for outcome in engine.run(steps) for answer in outcome.answers]
-    rough = [answer for outcome in engine.run([replace(s, rough=True) for s in steps]) for answer in outcome.answers]
+    outcomes = engine.run([replace(step, rough=True) for step in steps])
+    assert all(outcome.rough for outcome in outcomes)
+    rough = [answer for outcome in outcomes for answer in outcome.answers]
     assert all(bound >= answer for bound, answer in zip(rough, true, strict=True))
     assert all(bound <= 0 for bound in rough)
     assert sum(bound > answer + 0.01 for bound, answer in zip(rough, true, strict=True)) > len(true) / 2
+    # The true ones can be had afterwards without feeding anything again.
+    used = engine._pool.used
+    sure = engine.run(
+        [
+            Step(outcome.state, step.length + 4, (), [(offset - 4, token) for offset, token in step.ask])
+            for step, outcome in zip(steps, outcomes, strict=True)
+        ]
+    )
+    assert [answer for outcome in sure for answer in outcome.answers] == pytest.approx(true, abs=1e-4)
+    assert not any(outcome.rough for outcome in sure)
+    assert engine._pool.used == used
 
 
-def test_a_step_without_questions_and_one_that_is_not_kept() -> None:
+def test_a_step_without_questions_changes_nothing() -> None:
     engine = scorer("nllb")
     [first] = engine.open(["abc"], source="eng_Latn", target="deu_Latn")
     silent, asked = engine.run(
-        [Step(first.state, 0, [*first.prompt, 7], ()), Step(first.state, 0, [*first.prompt, 7], [(2, 8)], keep=False)]
+        [Step(first.state, 0, [*first.prompt, 7], ()), Step(first.state, 0, [*first.prompt, 7], [(2, 8)])]
     )
     assert silent.answers == []
     [after] = engine.run([Step(silent.state, 3, [9], [(0, 2)])])
@@ -234,13 +247,12 @@ def test_states_are_free_when_nobody_has_them_and_no_others_are() -> None:
     one, other = engine.open(["abc", "defg"], source="eng_Latn", target="deu_Latn")
     assert engine._source_pool.used == 5 + 6
 
-    def go_on(opened: Opened, keep: bool = True) -> Outcome:
-        [outcome] = engine.run([Step(opened.state, 0, [*opened.prompt, 7, 8], [(3, 9)], keep)])
+    def go_on(opened: Opened) -> Outcome:
+        [outcome] = engine.run([Step(opened.state, 0, [*opened.prompt, 7, 8], [(3, 9)])])
         return outcome
 
     before = go_on(other)
     trunk = go_on(one)
-    go_on(one, keep=False)
     go_on(one)
     assert engine._pool.used == 8
     [branch] = engine.run([Step(trunk.state, 3, [9, 10], [(1, 9)])])

@@ -35,9 +35,9 @@ class Step:
     Attributes:
         state: of an earlier `Outcome` of the same sentence, or of `Opened`.
         length: how many of the state's tokens count; the rest is as if it had never been fed.
-        feed: token ids, at least one.
-        ask: pairs (offset, token): log P(token | the first `length` tokens, feed[: offset + 1], source).
-        keep: False promises that the outcome's state will not be used, so that its memory is free at once.
+        feed: token ids; none to ask about what was fed before.
+        ask: pairs (offset, token): log P(token | the first `length + offset + 1` tokens, those of `feed` included,
+            source); a negative offset asks about what was fed before.
         rough: the answers may be more than the true log-probabilities, never less, if that is cheaper.
     """
 
@@ -45,7 +45,6 @@ class Step:
     length: int
     feed: Sequence[int]
     ask: Sequence[tuple[int, int]]
-    keep: bool = True
     rough: bool = False
 
 
@@ -54,13 +53,14 @@ class Outcome:
     """The answer to a `Step`.
 
     Attributes:
-        answers: natural-log probabilities, <= 0, one a question, in the order of `Step.ask`; of a `rough` step, bounds
-            from above.
+        answers: natural-log probabilities, <= 0, one a question, in the order of `Step.ask`.
         state: the first `length` tokens and the tokens of `feed`.
+        rough: the answers are bounds from above.
     """
 
     answers: list[float]
     state: State
+    rough: bool = False
 
 
 @runtime_checkable

@@ -9,7 +9,8 @@ token). The weights and their modules are those of the transformers model.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,9 +40,14 @@ class StatePool:
         self._returned: list[np.ndarray] = []
 
     @property
+    def size(self) -> int:
+        """Number of slots, free or taken."""
+        return len(self.keys[0])
+
+    @property
     def used(self) -> int:
         """Number of slots that are taken."""
-        return len(self.keys[0]) - len(self._free) - sum(map(len, self._returned))
+        return self.size - len(self._free) - sum(map(len, self._returned))
 
     def take(self, count: int) -> np.ndarray:
         """Return `count` free slots, which are then taken."""
@@ -54,6 +60,16 @@ class StatePool:
         taken, self._free = self._free[split:], self._free[:split]
         return taken
 
+    @contextmanager
+    def lent(self, count: int) -> Iterator[np.ndarray]:
+        """Give `count` free slots, which are then taken, unless the block fails."""
+        slots = self.take(count)
+        try:
+            yield slots
+        except BaseException:
+            self.give_back(slots)
+            raise
+
     def give_back(self, slots: np.ndarray) -> None:
         """Free the slots."""
         self._returned.append(slots)
@@ -61,11 +77,16 @@ class StatePool:
     def _grow(self, count: int) -> None:
         old = len(self.keys[0])
         new = max(2 * old, old + count)
-        for tensors in (self.keys, self.values):
-            for layer, tensor in enumerate(tensors):
-                grown = tensor.new_zeros(new, tensor.shape[1])
-                grown[:old] = tensor
-                tensors[layer] = grown
+        try:
+            for tensors in (self.keys, self.values):
+                for layer, tensor in enumerate(tensors):
+                    grown = tensor.new_zeros(new, tensor.shape[1])
+                    grown[:old] = tensor
+                    tensors[layer] = grown
+        except (RuntimeError, MemoryError):  # no room for all of them: as if nothing had been tried
+            for tensors in (self.keys, self.values):
+                tensors[:] = [tensor[:old] for tensor in tensors]
+            raise
         self._free = np.concatenate([np.arange(new - 1, old - 1, -1, dtype=np.int64), self._free])
 
 
@@ -114,6 +135,8 @@ class Decoder:
         norm_first: the norm stands before a block and the residual around both (pre-norm), else after their sum.
         finish: outputs of the last layer (T x width) -> what `logits` takes.
         logits: (T x width), some token ids (N) or None for all -> (T x N).
+        logit: (T x width), a token id for each (T) -> (T), in float32.
+        words: size of the vocabulary.
         bias: query positions (R x Q), key positions (K) -> bias on the own attention's scores (R x heads x Q x K).
         longest: how many positions there are; None for any number.
     """
@@ -123,6 +146,8 @@ class Decoder:
     norm_first: bool
     finish: Callable[[Tensor], Tensor]
     logits: Callable[[Tensor, Tensor | None], Tensor]
+    logit: Callable[[Tensor, Tensor], Tensor]
+    words: int
     bias: Callable[[Tensor, Tensor], Tensor] | None
     longest: int | None
 
@@ -219,6 +244,11 @@ def _project(head: Any, outputs: Tensor, tokens: Tensor | None) -> Tensor:
     return functional.linear(outputs, head.weight if tokens is None else head.weight[tokens])
 
 
+def _project_each(head: Any, outputs: Tensor, tokens: Tensor) -> Tensor:
+    scores: Tensor = (outputs.float() * head.weight[tokens].float()).sum(-1)
+    return scores
+
+
 def _bart_like(model: Any, kind: str) -> Decoder:
     decoder, config = model.get_decoder(), model.config
     embedding, table = decoder.embed_tokens, decoder.embed_positions
@@ -242,6 +272,10 @@ def _bart_like(model: Any, kind: str) -> Decoder:
             scores = scores + (shift if tokens is None else shift[tokens])
         return scores
 
+    def logit(outputs: Tensor, tokens: Tensor) -> Tensor:
+        scores = _project_each(model.lm_head, outputs, tokens)
+        return scores if shift is None else scores + shift[tokens]
+
     def attention(block: Any, norm: Any) -> Attention:
         return Attention(
             block.q_proj, block.k_proj, block.v_proj, block.out_proj, norm, block.num_heads, block.head_dim**-0.5
@@ -261,6 +295,8 @@ def _bart_like(model: Any, kind: str) -> Decoder:
         norm_first=kind != "marian",
         finish=(lambda outputs: outputs) if kind == "marian" else decoder.layer_norm,
         logits=logits,
+        logit=logit,
+        words=config.vocab_size,
         bias=None,
         longest=len(places) - first,
     )
@@ -280,9 +316,7 @@ def _t5(model: Any) -> Decoder:
         values: Tensor = first.relative_attention_bias(buckets)
         return values.permute(0, 3, 1, 2)
 
-    def logits(outputs: Tensor, tokens: Tensor | None) -> Tensor:
-        scale = model.model_dim**-0.5 if model.config.scale_decoder_outputs else 1.0
-        return _project(model.lm_head, outputs * scale, tokens)
+    scale = model.model_dim**-0.5 if model.config.scale_decoder_outputs else 1.0
 
     def attention(block: Any, norm: Any) -> Attention:
         return Attention(block.q, block.k, block.v, block.o, norm, block.n_heads, 1.0)
@@ -301,7 +335,9 @@ def _t5(model: Any) -> Decoder:
         tuple(layer(part) for part in decoder.block),
         norm_first=True,
         finish=decoder.final_layer_norm,
-        logits=logits,
+        logits=lambda outputs, tokens: _project(model.lm_head, outputs * scale, tokens),
+        logit=lambda outputs, tokens: _project_each(model.lm_head, outputs * scale, tokens),
+        words=model.config.vocab_size,
         bias=bias,
         longest=None,
     )

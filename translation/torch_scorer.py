@@ -7,10 +7,10 @@ length and cut into batches by tokens.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,9 +18,13 @@ from torch import Tensor
 
 from spanferry.data.errors import ConfigError, ModelError
 from spanferry.translation.checkpoints import checksum, find_checkpoint, no_progress_bars
+from spanferry.translation.device_memory import in_parts
 from spanferry.translation.families import ModelTokenizer, load_tokenizer
 from spanferry.translation.prefix_scorer import Opened, Outcome, Step
 from spanferry.translation.torch_decoder import Lease, Rows, StatePool, run_rows, store_source, take_apart
+from spanferry.translation.torch_softmax import Softmax
+
+Result = TypeVar("Result")
 
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Largest tensors of a batch, in numbers: logits (tokens x vocabulary), and pasts (rows x states).
@@ -29,10 +33,6 @@ _MOST_PAST = {"cpu": 2**15, "cuda": 2**19}
 # Memory for states of sentences at work, in bytes, and how many states an exact search holds for a template token.
 _STATE_MEMORY = {"cpu": 2**30, "cuda": 2**34}
 _STATES_A_TOKEN = 40
-# So many tokens beside each of the template go into the small softmax of rough answers.
-_LIKELY = 64
-# What float32 may round away; a bound must not fall below the truth by it.
-_SLACK = 1e-5
 
 
 def load_torch_scorer(
@@ -75,13 +75,13 @@ def load_torch_scorer(
     return TorchScorer(network.to(device), load_tokenizer(found.folder), fingerprint=name, batch_tokens=batch_tokens)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Sentence:
     """A source in its pool."""
 
     source_slots: np.ndarray
-    likely: dict[int, int] = field(default_factory=dict)
-    """tokens that were likely somewhere in the template -> their column in a small softmax"""
+    likely: np.ndarray | None = None
+    """tokens that are likely somewhere in what was fed first, the template, in ascending order"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +114,9 @@ class TorchScorer:
         like = own.key.weight
         self._pool = StatePool(layers, own.key.out_features, like)
         self._source_pool = StatePool(layers, own.key.out_features, like)
+        self._softmax = Softmax(self._decoder, like, _MOST_LOGITS["cpu" if self.device.type == "cpu" else "cuda"])
         memory = _STATE_MEMORY["cpu" if self.device.type == "cpu" else "cuda"]
-        state = 2 * layers * own.key.out_features * like.element_size()
+        state = (2 * layers * own.key.out_features + own.query.in_features) * like.element_size()
         self.open_tokens = max(128, memory // (state * _STATES_A_TOKEN))
         self._ids = {token: number for number, token in enumerate(tokenizer.subwords.vocabulary)}
         self.end = self._ids[tokenizer.eos]
@@ -151,9 +152,9 @@ class TorchScorer:
         opened: list[Opened | None] = [None] * len(sources)
         order = sorted(range(len(sources)), key=lambda number: len(sequences[number]))
         for batch in _cut(order, lambda number: len(sequences[number]), 4 * self._batch_tokens):
-            slots = self._encode([sequences[number] for number in batch])
-            for number, own in zip(batch, slots, strict=True):
-                opened[number] = Opened(_State(_Sentence(own), np.empty(0, np.int64)), prompt)
+            for part, slots in self._in_parts(batch, lambda part: self._encode([sequences[number] for number in part])):
+                for number, own in zip(part, slots, strict=True):
+                    opened[number] = Opened(_State(_Sentence(own), np.empty(0, np.int64)), prompt)
         return [each for each in opened if each is not None]
 
     def _start(self) -> int:
@@ -169,8 +170,8 @@ class TorchScorer:
             mask[row, : len(sequence)] = 1
         here = torch.from_numpy(mask).to(self.device)
         states = self.model.get_encoder()(input_ids=torch.from_numpy(tokens).to(self.device), attention_mask=here)
-        slots = self._source_pool.take(int(mask.sum()))
-        store_source(self._decoder, states.last_hidden_state[here.bool()], self._tensor(slots), self._source_pool)
+        with self._source_pool.lent(int(mask.sum())) as slots:
+            store_source(self._decoder, states.last_hidden_state[here.bool()], self._tensor(slots), self._source_pool)
         return np.split(slots, np.cumsum([len(sequence) for sequence in sequences])[:-1])
 
     @torch.inference_mode()
@@ -179,9 +180,18 @@ class TorchScorer:
         outcomes: list[Outcome | None] = [None] * len(steps)
         order = sorted(range(len(steps)), key=lambda number: (len(steps[number].feed), steps[number].length))
         for batch in self._batches(order, steps):
-            for number, outcome in zip(batch, self._run([steps[number] for number in batch]), strict=True):
-                outcomes[number] = outcome
+            for part, found in self._in_parts(batch, lambda part: self._run([steps[number] for number in part])):
+                for number, outcome in zip(part, found, strict=True):
+                    outcomes[number] = outcome
+                if len(part) < len(batch):  # what was learned of the memory holds for the batches to come
+                    tokens = sum(len(steps[number].feed) for number in part)
+                    self._batch_tokens = max(1, min(self._batch_tokens, tokens))
         return [each for each in outcomes if each is not None]
+
+    def _in_parts(
+        self, batch: Sequence[int], work: Callable[[Sequence[int]], list[Result]]
+    ) -> Iterator[tuple[Sequence[int], list[Result]]]:
+        return in_parts(batch, work, name=self.fingerprint, advice="Let the projection have device: cpu")
 
     def _batches(self, order: Iterable[int], steps: Sequence[Step]) -> Iterator[list[int]]:
         most_past = _MOST_PAST["cpu" if self.device.type == "cpu" else "cuda"]
@@ -199,19 +209,31 @@ class TorchScorer:
             yield batch
 
     def _run(self, steps: list[Step]) -> list[Outcome]:
+        feeding = [number for number, step in enumerate(steps) if step.feed]
+        states = [step.state for step in steps]
+        for number, state in zip(feeding, self._feed([steps[number] for number in feeding]), strict=True):
+            states[number] = state
+        # A sentence's first step tells which tokens are likely in it; until then there are no bounds.
+        first = [number for number in feeding if steps[number].state.sentence.likely is None]
+        rough = [step.rough and step.state.sentence.likely is not None for step in steps]
+        self._learn_likely([(steps[number], states[number]) for number in first])
+        answers = self._answers(steps, [state.slots for state in states], rough)
+        return [Outcome(*each) for each in zip(answers, states, rough, strict=True)]
+
+    def _feed(self, steps: list[Step]) -> Iterator[_State]:
+        """Compute what is to be fed; returns the states after it."""
+        if not steps:
+            return
         fed = np.array([len(step.feed) for step in steps])
-        slots = self._pool.take(int(fed.sum()))
-        ends = np.cumsum(fed)
-        own = np.split(slots, ends[:-1])
-        pasts = [np.concatenate([step.state.slots[: step.length], new]) for step, new in zip(steps, own, strict=True)]
-        outputs = run_rows(self._decoder, self._rows(steps, fed, slots, pasts), self._pool, self._source_pool)
-        answers = self._answers(outputs, steps, ends - fed)
-        outcomes = []
-        for step, new, past, found in zip(steps, own, pasts, answers, strict=True):
-            lease = Lease(self._pool, new)
-            state = _State(step.state.sentence, past, (*step.state.leases, lease)) if step.keep else None
-            outcomes.append(Outcome(found, state))
-        return outcomes
+        with self._pool.lent(int(fed.sum())) as slots:
+            own = np.split(slots, np.cumsum(fed)[:-1])
+            pasts = [
+                np.concatenate([step.state.slots[: step.length], new]) for step, new in zip(steps, own, strict=True)
+            ]
+            outputs = run_rows(self._decoder, self._rows(steps, fed, slots, pasts), self._pool, self._source_pool)
+            self._softmax.store(slots, outputs, self._pool.size)
+        for step, new, past in zip(steps, own, pasts, strict=True):
+            yield _State(step.state.sentence, past, (*step.state.leases, Lease(self._pool, new)))
 
     def _rows(self, steps: list[Step], fed: np.ndarray, slots: np.ndarray, pasts: list[np.ndarray]) -> Rows:
         lengths = np.array([step.length for step in steps])
@@ -237,58 +259,36 @@ class TorchScorer:
             source_visible=self._tensor(source_visible[:, None, None]),
         )
 
-    def _answers(self, outputs: Tensor, steps: list[Step], starts: np.ndarray) -> list[list[float]]:
+    def _learn_likely(self, first: list[tuple[Step, _State]]) -> None:
+        """Remember the tokens that are likely where somebody asked, and those that were fed."""
+        asking = [(step, state) for step, state in first if step.ask]
+        if not asking:
+            return
+        asked = [state.slots[sorted({step.length + offset for offset, _ in step.ask})] for step, state in asking]
+        for (step, state), found in zip(asking, self._softmax.likely(asked), strict=True):
+            state.sentence.likely = np.union1d(found, [*step.feed, self.end])
+
+    def _answers(self, steps: list[Step], pasts: list[np.ndarray], rough: list[bool]) -> list[list[float]]:
         """Answer the questions of all steps; a position that nobody asks about costs no softmax."""
-        counts = np.array([len(step.ask) for step in steps])
+        counts = [len(step.ask) for step in steps]
         asked = np.array([question for step in steps for question in step.ask], np.int64).reshape(-1, 2)
-        asked[:, 0] += np.repeat(starts, counts)
         ends = np.cumsum(counts)
+        parts = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
+        slots = np.concatenate(
+            [past[step.length + asked[part, 0]] for step, past, part in zip(steps, pasts, parts, strict=True)]
+        )
         found = np.empty(len(asked))
-        # A sentence's first step gives the tokens of its small softmax.
-        rough = np.repeat([step.rough and bool(step.state.sentence.likely) for step in steps], counts)
-        self._answer_exactly(outputs, asked, np.flatnonzero(~rough), found)
         by_sentence: dict[int, list[int]] = {}
         for number, step in enumerate(steps):
-            if not step.state.sentence.likely:
-                first = starts[number]
-                self._learn_likely(step, outputs[first : first + len(step.feed)])
-            elif counts[number] and rough[ends[number] - 1]:
-                by_sentence.setdefault(id(step.state.sentence), []).append(number)
-        for numbers in by_sentence.values():
-            which = np.concatenate([np.arange(ends[number] - counts[number], ends[number]) for number in numbers])
-            found[which] = self._answer_roughly(outputs, asked[which], steps[numbers[0]].state.sentence)
-        return [part.tolist() for part in np.split(found, ends[:-1])]
-
-    def _answer_exactly(self, outputs: Tensor, asked: np.ndarray, which: np.ndarray, found: np.ndarray) -> None:
-        """Fill in log P of the tokens asked about, by the softmax over the whole vocabulary, a portion at a time."""
-        positions, row = np.unique(asked[which, 0], return_inverse=True)
-        order = np.argsort(row, kind="stable")
-        most = _MOST_LOGITS["cpu" if self.device.type == "cpu" else "cuda"]
-        portion = max(1, most // self.model.config.vocab_size)
-        for first in range(0, len(positions), portion):
-            logits = self._decoder.logits(outputs[self._tensor(positions[first : first + portion])], None).float()
-            total = logits.logsumexp(-1)
-            here = order[slice(*np.searchsorted(row[order], [first, first + portion]))]
-            rows, tokens = self._tensor(row[here] - first), self._tensor(asked[which[here], 1])
-            found[which[here]] = (logits[rows, tokens] - total[rows]).clamp(max=0).cpu().numpy()
-
-    def _learn_likely(self, step: Step, outputs: Tensor) -> None:
-        """Remember the tokens that are likely beside those that were fed first: the template's."""
-        logits = self._decoder.logits(outputs, None)
-        tokens = logits.topk(min(_LIKELY, logits.shape[-1]), dim=-1).indices.flatten().tolist()
-        tokens += [*step.feed, self.end]
-        step.state.sentence.likely.update((token, column) for column, token in enumerate(dict.fromkeys(tokens)))
-
-    def _answer_roughly(self, outputs: Tensor, asked: np.ndarray, sentence: _Sentence) -> np.ndarray:
-        """Return bounds from above: the softmax over some of the vocabulary alone, whose total can only be smaller."""
-        likely = sentence.likely
-        for token in asked[:, 1].tolist():
-            likely.setdefault(token, len(likely))
-        tokens = torch.tensor(list(likely), device=self.device)
-        logits = self._decoder.logits(outputs[self._tensor(asked[:, 0])], tokens).float()
-        columns = torch.tensor([[likely[token]] for token in asked[:, 1].tolist()], device=self.device)
-        bounds = logits.gather(1, columns)[:, 0] - logits.logsumexp(-1) + _SLACK
-        return bounds.clamp(max=0).cpu().numpy()
+            by_sentence.setdefault(id(step.state.sentence) if rough[number] else 0, []).append(number)
+        for sentence, numbers in by_sentence.items():
+            which = np.concatenate([np.arange(parts[number].start, parts[number].stop) for number in numbers])
+            questions = slots[which], asked[which, 1]
+            if sentence:
+                found[which] = self._softmax.bounds(*questions, steps[numbers[0]].state.sentence.likely)
+            else:
+                found[which] = self._softmax.log_probs(*questions)
+        return [found[part].tolist() for part in parts]
 
     def close(self, opened: Opened) -> None:
         """Forget the sentence. The slots of a state are free as soon as nobody has the state any more."""

@@ -1,0 +1,114 @@
+"""Log-probabilities after positions that a decoder computed, with no more of the vocabulary than a question needs.
+
+A token's log-probability is its logit less the total of all (their log-sum-exp). The logit is one row of the
+vocabulary; the total is all of them, for a small model more than the rest of the decoder together. So each position's
+output is kept, and its total is computed when somebody must know it, once. Until then the total over some of the
+vocabulary, which can only be smaller, gives a bound: the tokens that are likely somewhere in the sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from spanferry.translation.torch_decoder import Decoder
+
+_LIKELY = 1e-3
+"""A token that is somewhere as probable as this is among the likely ones of its sentence."""
+_SLACK = 1e-5
+"""What float32 may round away; a bound must not fall below the truth by it."""
+
+
+class Softmax:
+    """What a decoder says of the next token, by the slots of the positions (`StatePool`).
+
+    Args:
+        decoder: the model's.
+        like: a tensor of the type of the outputs, on their device.
+        most_logits: how many numbers a tensor of logits may have.
+    """
+
+    def __init__(self, decoder: Decoder, like: Tensor, most_logits: int) -> None:
+        self._decoder, self._most_logits = decoder, most_logits
+        self._outputs = like.new_zeros(0, 0)
+        self._totals = np.empty(0)
+
+    def store(self, slots: np.ndarray, outputs: Tensor, size: int) -> None:
+        """Keep the outputs (T x width) of the positions in `slots` (T), all of which are below `size`."""
+        if len(self._outputs) < size:
+            grown = outputs.new_zeros(size, outputs.shape[1])
+            grown[: len(self._outputs)] = self._outputs.view(-1, outputs.shape[1])
+            self._outputs = grown
+            self._totals = np.concatenate([self._totals, np.full(size - len(self._totals), np.nan)])
+        self._outputs.index_copy_(0, self._index(slots), outputs)
+        self._totals[slots] = np.nan
+
+    def log_probs(self, slots: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        """Return log P(token | all up to the slot) of each pair."""
+        new = np.unique(slots[np.isnan(self._totals[slots])])
+        for _ in self._complete(new):
+            pass
+        found: np.ndarray = self._logit(slots, tokens) - self._totals[slots]
+        return found.clip(max=0.0)
+
+    def likely(self, sentences: list[np.ndarray]) -> list[np.ndarray]:
+        """Return, for the slots of each sentence, the tokens that are likely after one of them, in ascending order."""
+        ends = np.cumsum([len(slots) for slots in sentences])
+        starts = ends - [len(slots) for slots in sentences]
+        peaks: dict[int, Tensor] = {}
+        found: list[np.ndarray] = []
+        first = 0
+        for logits, totals in self._complete(np.concatenate(sentences)):
+            last = first + len(logits)
+            log_probs = logits.sub_(totals)
+            for number in range(np.searchsorted(ends, first, "right"), np.searchsorted(starts, last, "left")):
+                peak = log_probs[max(0, starts[number] - first) : ends[number] - first].amax(0)
+                peaks[number] = torch.maximum(peaks[number], peak) if number in peaks else peak
+                if ends[number] <= last:
+                    found.append((peaks.pop(number) > np.log(_LIKELY)).nonzero()[:, 0].cpu().numpy())
+            first = last
+        return found
+
+    def bounds(self, slots: np.ndarray, tokens: np.ndarray, likely: np.ndarray) -> np.ndarray:
+        """Return bounds of the log-probabilities from above, where the total is not known; `likely` is ascending."""
+        totals = self._totals[slots]
+        new, row = np.unique(slots[np.isnan(totals)], return_inverse=True)
+        logits = self._logit(slots, tokens)
+        if len(new):
+            some, columns = np.empty(len(new)), self._index(likely)
+            for part in self._portions(len(new), len(likely)):
+                part_logits = self._decoder.logits(self._outputs[self._index(new[part])], columns).float()
+                some[part] = part_logits.logsumexp(-1).cpu().numpy()
+            rough = np.isnan(totals)
+            totals[rough] = some[row] - _SLACK
+            # A token that is not among the likely ones adds itself to the total.
+            outside = rough & (likely[np.searchsorted(likely, tokens).clip(max=len(likely) - 1)] != tokens)
+            totals[outside] = np.logaddexp(totals[outside], logits[outside])
+        found: np.ndarray = logits - totals
+        return found.clip(max=0.0)
+
+    def _complete(self, slots: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
+        """Compute the totals of the slots; yields the logits and the totals, a portion of the slots at a time."""
+        for part in self._portions(len(slots), self._decoder.words):
+            logits = self._decoder.logits(self._outputs[self._index(slots[part])], None).float()
+            totals = logits.logsumexp(-1, keepdim=True)
+            self._totals[slots[part]] = totals[:, 0].cpu().numpy()
+            yield logits, totals
+
+    def _logit(self, slots: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        logits = np.empty(len(slots))
+        for part in self._portions(len(slots), self._outputs.shape[1]):
+            outputs = self._outputs[self._index(slots[part])]
+            logits[part] = self._decoder.logit(outputs, self._index(tokens[part])).cpu().numpy()
+        return logits
+
+    def _portions(self, rows: int, width: int) -> Iterator[slice]:
+        """Cut rows so that a portion of them, `width` numbers each, is not too large."""
+        most = max(1, self._most_logits // width)
+        return (slice(first, first + most) for first in range(0, rows, most))
+
+    def _index(self, numbers: np.ndarray) -> Tensor:
+        return torch.from_numpy(numbers).to(self._outputs.device)
