@@ -43,6 +43,45 @@ def one_is_too_much(name: str, error: BaseException, advice: str) -> ModelError:
     )
 
 
+def in_parts(
+    batch: Sequence[Item], work: Callable[[Sequence[Item]], Result], *, name: str, advice: str
+) -> Iterator[tuple[Sequence[Item], Result]]:
+    """Work on a batch, or on its halves, or on theirs, where the device's memory does not take it; in order.
+
+    Args:
+        batch: at least one item.
+        work: what to do with it or with a part of it.
+        name: of the model, for messages.
+        advice: see `TokenBudget`.
+
+    Raises:
+        ModelError: an item alone does not fit.
+
+    >>> def work(batch):
+    ...     if len(batch) > 2: raise RuntimeError("CUDA out of memory.")
+    ...     return sum(batch)
+    >>> list(in_parts([1, 2, 3, 4, 5], work, name="model", advice="Lower batch_tokens"))
+    [([1, 2], 3), ([3], 3), ([4, 5], 9)]
+    """
+    waiting = [batch]
+    while waiting:
+        part = waiting.pop()
+        try:
+            result = work(part)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(part) == 1:
+                raise one_is_too_much(name, error, advice) from error
+        else:
+            yield part, result
+            continue
+        # Outside of the handler: the error's frames hold on to the tensors that filled the memory.
+        middle = len(part) // 2
+        _make_room(name, middle, "items")
+        waiting += [part[middle:], part[:middle]]
+
+
 class TokenBudget:
     """How many tokens a batch may have, with padding; fewer from when the device's memory turns out to be smaller.
 
@@ -101,6 +140,10 @@ class TokenBudget:
 
     def _lower(self, tokens: int) -> None:
         self.tokens = max(1, min(self.tokens, tokens))
-        _log.warning("%s: out of memory: going on with batches of %d tokens", self._name, self.tokens)
-        if "torch" in sys.modules:  # what it keeps for later is of sizes that are not wanted any more
-            sys.modules["torch"].cuda.empty_cache()
+        _make_room(self._name, self.tokens, "tokens")
+
+
+def _make_room(name: str, size: int, unit: str) -> None:
+    _log.warning("%s: out of memory: going on with batches of %d %s", name, size, unit)
+    if "torch" in sys.modules:  # what it keeps for later is of sizes that are not wanted any more
+        sys.modules["torch"].cuda.empty_cache()
