@@ -147,7 +147,7 @@ def prefect_server() -> Iterator[None]:
 
     from prefect.testing.utilities import prefect_test_harness  # isort: skip
 
-    with prefect_test_harness(server_startup_timeout=120):
+    with prefect_test_harness(server_startup_timeout=600):
         yield
 
 
