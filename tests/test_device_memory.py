@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,26 +25,27 @@ from spanferry.flows.config import parse_config
 from spanferry.flows.report import LanguagesFailed
 from spanferry.flows.status import status
 from spanferry.projection.transformers_model import LoadedModel
-from spanferry.translation import ct2
+from spanferry.translation import ct2, torch_scorer
 from spanferry.translation.convert import ensure_converted
 from spanferry.translation.ct2 import CTranslate2Translator
 from spanferry.translation.decoding import Decoding, Placement
 from spanferry.translation.device_memory import TokenBudget, is_out_of_memory
+from spanferry.translation.prefix_scorer import Step
+from spanferry.translation.torch_decoder import StatePool
+from spanferry.translation.torch_scorer import TorchScorer, load_torch_scorer
 
 LANGUAGES = {"source": "eng_Latn", "target": "deu_Latn"}
 
 # As CTranslate2 4 says it (include/ctranslate2: cuda/utils.h), and as torch 2 does.
 CT2_FULL = "CUDA failed with error out of memory"
-TORCH_FULL = torch.OutOfMemoryError(
-    "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 7.79 GiB, 13.06 MiB free."
-)
+TORCH_FULL = "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 7.79 GiB, 13.06 MiB free."
 
 
 @pytest.mark.parametrize(
     ("error", "full"),
     [
         (RuntimeError(CT2_FULL), True),
-        (TORCH_FULL, True),
+        (torch.OutOfMemoryError(TORCH_FULL), True),
         (RuntimeError("cuBLAS failed with status CUBLAS_STATUS_ALLOC_FAILED"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
         (RuntimeError("[enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: can't allocate memory"), True),
@@ -167,7 +169,7 @@ def test_an_encoder_goes_on_with_smaller_batches(
     def small(ids: torch.Tensor, mask: torch.Tensor) -> Any:
         sizes.append(ids.numel())
         if ids.numel() > most:
-            raise TORCH_FULL
+            raise torch.OutOfMemoryError(TORCH_FULL)
         return state(ids, mask)
 
     monkeypatch.setattr(aligner._encoder, "_state", small)
@@ -179,6 +181,73 @@ def test_an_encoder_goes_on_with_smaller_batches(
     most = 5
     with pytest.raises(ModelError, match=r"the aligner's encoder: one text alone .*\(CUDA out of memory.*device: cpu"):
         aligner.align(pairs, **LANGUAGES)
+
+
+def test_an_exact_search_goes_on_with_smaller_batches(
+    tiny_checkpoint: Callable[[str], Path], checkpoints: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = checkpoints.sentences(12, seed=4)
+    targets = checkpoints.sentences(12, "deu_Latn", seed=4)
+
+    def answers(scorer: TorchScorer) -> list[float]:
+        fed = scorer.encode_target(targets, "deu_Latn")
+        opened = scorer.open(sources, **LANGUAGES)
+        steps = [
+            Step(each.state, 0, [*each.prompt, *ids], [(len(each.prompt), ids[1])])
+            for each, ids in zip(opened, fed, strict=True)
+        ]
+        found = [outcome.answers[0] for outcome in scorer.run(steps)]
+        for each in opened:
+            scorer.close(each)
+        return found
+
+    expected = answers(load_torch_scorer(tiny_checkpoint("nllb"), device="cpu"))
+    scorer = load_torch_scorer(tiny_checkpoint("nllb"), device="cpu")
+    run_rows, store, most, sizes = torch_scorer.run_rows, torch_scorer.store_source, 40, list[int]()
+
+    def small(decoder: Any, rows: Any, *pools: Any) -> Any:
+        sizes.append(len(rows.tokens))
+        if sizes[-1] > most:
+            raise torch.OutOfMemoryError(TORCH_FULL)
+        return run_rows(decoder, rows, *pools)
+
+    def small_too(decoder: Any, states: torch.Tensor, *rest: Any) -> None:
+        if len(states) > most:
+            raise torch.OutOfMemoryError(TORCH_FULL)
+        store(decoder, states, *rest)
+
+    monkeypatch.setattr(torch_scorer, "run_rows", small)
+    monkeypatch.setattr(torch_scorer, "store_source", small_too)
+    assert answers(scorer) == pytest.approx(expected, abs=1e-4)
+    assert sizes[0] > most and min(sizes) < most
+    sizes.clear()
+    answers(scorer)
+    assert max(sizes) <= most, "what was learned is kept"
+    gc.collect()
+    assert scorer._pool.used == scorer._source_pool.used == 0, "what failed holds no room"
+    most = 3
+    with pytest.raises(ModelError, match="one text alone does not fit"):
+        answers(scorer)
+
+
+def test_a_pool_that_cannot_grow_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = StatePool(3, 4, torch.zeros(1), slots=4)
+    taken = pool.take(3)
+    pool.keys[2][taken] = 7.0
+    zeros, calls = torch.Tensor.new_zeros, []
+
+    def full(tensor: torch.Tensor, *shape: int) -> torch.Tensor:
+        calls.append(shape)
+        if len(calls) == 5:
+            raise torch.OutOfMemoryError(TORCH_FULL)
+        return zeros(tensor, *shape)
+
+    with monkeypatch.context() as patch, pytest.raises(torch.OutOfMemoryError):
+        patch.setattr(torch.Tensor, "new_zeros", full)
+        pool.take(9)
+    assert pool.used == 3 and {len(tensor) for tensor in (*pool.keys, *pool.values)} == {4}
+    more = pool.take(9)
+    assert len({*taken.tolist(), *more.tolist()}) == 12 and bool((pool.keys[2][taken] == 7.0).all())
 
 
 def test_a_predictor_goes_on_with_smaller_batches(
@@ -193,7 +262,7 @@ def test_a_predictor_goes_on_with_smaller_batches(
     def small(group: Sequence[Any]) -> Any:
         sizes.append(len(group) * max(len(row["input_ids"]) for row in group))
         if sizes[-1] > most:
-            raise TORCH_FULL
+            raise torch.OutOfMemoryError(TORCH_FULL)
         return logits(group)
 
     monkeypatch.setattr(model, "_logits", small)
