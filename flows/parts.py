@@ -172,9 +172,9 @@ def _predictor(config: TranslateTestConfig, task: Task, memory_file: Path | None
         predictor = load_predictor(config.predictor.name, task=task, **settings)
     except ModelError as error:
         raise ModelError(f"predictor: {error}") from error
-    if isinstance(predictor, FilePredictor):
-        return predictor
-    memory = None if memory_file is None else PredictionMemory(beside(memory_file, "predictions"))
+    memory = None
+    if memory_file is not None and not isinstance(predictor, FilePredictor):
+        memory = PredictionMemory(beside(memory_file, "predictions"))
     return RememberingPredictor(predictor, task.name, memory)
 
 
@@ -269,7 +269,7 @@ def _remembering(projector: Projector, memory_file: Path | None) -> Projector:
 def asked_so_far(parts: Parts) -> dict[str, int]:
     """Return what the projection method and the predictor were asked since they were made, and what was remembered.
 
-    Zeros where nobody counts: projections by marks, predictions from a file. Named as in `Timing`.
+    Zeros where nobody counts, as of projections by marks. Named as in `Timing`.
     """
     carrying = parts.projector.stats if isinstance(parts.projector, RememberingProjector) else ProjectionStats()
     said = parts.predictor.stats if isinstance(parts.predictor, RememberingPredictor) else PredictionStats()

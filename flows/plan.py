@@ -25,6 +25,7 @@ from spanferry.flows.progress import Progress, Silent, duration
 from spanferry.flows.source import stage
 from spanferry.flows.work import Translated, carry_examples, read_shard, translate_examples
 from spanferry.projection.base import Projection, Reason, TranslatedText
+from spanferry.projection.predict_file import FilePredictor
 from spanferry.projection.predict_remembered import RememberingPredictor
 from spanferry.projection.prediction import PredictionsMissing
 from spanferry.projection.remembering import RememberingProjector
@@ -150,9 +151,10 @@ def _predictions(translated: Translated, parts: Parts, direction: Direction) -> 
 
     A text whose translation is not known yet stands here untranslated, so that there may be fewer different ones.
     """
-    if not isinstance(parts.predictor, RememberingPredictor):
+    remembering = parts.predictor
+    if not isinstance(remembering, RememberingPredictor) or isinstance(remembering.predictor, FilePredictor):
         return {}
-    return parts.predictor.known(in_pivot(translated), language=direction.target)
+    return remembering.known(in_pivot(translated), language=direction.target)
 
 
 def _estimate(jobs: Sequence[Job], parts: Parts, characters: int, new: float) -> float | None:

@@ -179,8 +179,9 @@ class RememberingPredictor:
             PredictionsMissing, ModelError: as the predictor; or it did not make one prediction a text.
         """
         if self.memory is None or CORPUS_WISE in self.fingerprint:
+            answers = self.predictor.predict(examples, language=language)
             self.stats.predicted += len(examples)
-            return self.predictor.predict(examples, language=language)
+            return answers
         keys = self._keys(examples, language)
         known = self.memory.get(keys)
         new = {key: example for key, example in zip(keys, examples, strict=True) if key not in known}
