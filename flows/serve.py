@@ -25,7 +25,7 @@ from spanferry.flows.places import locate
 if TYPE_CHECKING:
     from prefect import Flow
 
-_START_SECONDS = 180.0
+_START_SECONDS = 600.0  # of a machine that is busy translating; one that died is noticed at once
 
 
 def serve(config: AnyConfig, cron: str, *, name: str, timezone: str = "UTC", port: int = 4200) -> None:
