@@ -86,7 +86,7 @@ class Build:
 
     def until(self, shards: int, process: subprocess.Popen[str]) -> None:
         """Wait until so many shards are done."""
-        end = time.monotonic() + 240
+        end = time.monotonic() + 1200
         while len(self.sidecars()) < shards:
             assert process.poll() is None, process.stderr and process.stderr.read()
             assert time.monotonic() < end

@@ -126,7 +126,7 @@ class Place:
 
 @pytest.fixture
 def place(build_settings: Settings, tmp_path: Path) -> Iterator[Place]:
-    build_settings |= {"output": "out"}
+    build_settings |= {"output": "out", "limit": 60}
     build_settings["run"] = {"memory": "memory.sqlite", "shard_rows": 4}
     made = Place(tmp_path, build_settings)
     yield made
@@ -155,7 +155,7 @@ def test_a_flow_waits_for_a_server_that_dies_and_comes_back(place: Place, plain:
     place.server()
     assert flow.wait(PATIENCE) == 0, place.log()
     after = place.shards()
-    assert len(after) == 60 and before.items() <= after.items(), "nothing is computed twice"
+    assert len(after) == 30 and before.items() <= after.items(), "nothing is computed twice"
     assert published(place.folder / "out") == plain
     assert [run["state"]["type"] for run in place.ask("flow_runs/filter", {})] == ["COMPLETED"]
 
@@ -164,14 +164,16 @@ def test_a_server_that_does_not_come_back_is_one_line_and_costs_nothing(
     place: Place, plain: Any, published: Published
 ) -> None:
     server = place.server()
-    flow = place.spanferry("build", "build.yaml", "--prefect", "--quiet", PREFECT_CLIENT_MAX_RETRIES="1")
+    flow = place.spanferry("build", "build.yaml", "--prefect", "--quiet", PREFECT_CLIENT_MAX_RETRIES="3")
     place.until(lambda: len(place.shards()) >= 5, flow)
     kill(server)
     assert flow.wait(PATIENCE) == 2, place.log()
     said = [line for line in place.log().splitlines() if line.startswith("spanferry: ")]
     assert len(said) == 1 and said[0].startswith("spanferry: Prefect: its server does not answer any more (")
     before = place.shards()
-    assert 5 <= len(before) < 60 and not list((place.folder / "out").rglob("*.failed"))
+    assert 5 <= len(before) < 30
+    notes = [path.read_text(encoding="utf-8") for path in (place.folder / "out").rglob("*.failed")]
+    assert not any("refused" in note for note in notes), "that the server is gone is no shard's failure"
     alone = place.spanferry("build", "build.yaml", "--quiet")  # a plain build does not care
     assert alone.wait(PATIENCE) == 0
     assert before.items() <= place.shards().items() and published(place.folder / "out") == plain
@@ -197,14 +199,14 @@ def test_a_served_schedule_outlives_its_server(place: Place, plain: Any, publish
         return state if state in {"COMPLETED", "FAILED", "CRASHED"} else None
 
     first = run()
-    place.until(lambda: len(place.shards()) >= 10, served)
+    place.until(lambda: len(place.shards()) >= 6, served)
     kill(server)
     before = place.shards()
     time.sleep(3)
-    assert served.poll() is None and len(before) < 60
+    assert served.poll() is None and len(before) < 30
     place.server()
     assert place.until(lambda: ended(first), served) == "COMPLETED", place.log()
     again = run()
     assert place.until(lambda: ended(again), served) == "COMPLETED", place.log()
-    assert len(place.shards()) == 60 and before.items() <= place.shards().items()
+    assert len(place.shards()) == 30 and before.items() <= place.shards().items()
     assert published(place.folder / "out") == plain
