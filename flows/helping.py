@@ -51,17 +51,19 @@ def help_build(
     plan = BuildPlan(config, folder, {}, parts.fingerprint())
     undone = Undone()
     timings = {}
-    for language in languages:
-        jobs = noted.get(language.bcp47, [])
-        _require_same(plan, jobs)
-        open_jobs = unfinished(jobs)
-        if open_jobs:
-            timings[language.bcp47] = do_shards(
-                language.bcp47, jobs, open_jobs, parts,
-                progress=progress or Silent(), undone=undone, to_the_end=False,
-            )  # fmt: skip
-    if (stored := stored_at(folder.root)) is not None:
-        stored.rest()
+    try:
+        for language in languages:
+            jobs = noted.get(language.bcp47, [])
+            _require_same(plan, jobs)
+            open_jobs = unfinished(jobs)
+            if open_jobs:
+                timings[language.bcp47] = do_shards(
+                    language.bcp47, jobs, open_jobs, parts,
+                    progress=progress or Silent(), undone=undone, to_the_end=False,
+                )  # fmt: skip
+    finally:
+        if (stored := stored_at(folder.root)) is not None:
+            stored.rest()
     if undone.failed:
         lines = [f"{language}: {reason}" for language, reason in by_language(undone.failed).items()]
         raise LanguagesFailed("\n".join([*lines, "they failed here; the build that this one helps tries them again"]))

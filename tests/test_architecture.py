@@ -30,6 +30,7 @@ HEAVY = {
         "alignment/attention.py",
     },
     "datasets": {"data"},
+    "fsspec": {"flows/storage.py"},
     "huggingface_hub": {"data", "translation/checkpoints.py"},
 }
 
@@ -89,7 +90,7 @@ def test_help_loads_no_heavy_library() -> None:
         "from spanferry.flows.cli import main\n"
         "sys.argv = ['spanferry', '--help']\n"
         "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"
-        "heavy = {'torch', 'transformers', 'prefect', 'datasets', 'ctranslate2', 'spacy', 'pyarrow', 'pandas'}\n"
+        "heavy = {'torch', 'transformers', 'prefect', 'datasets', 'ctranslate2', 'spacy', 'pyarrow', 'pandas', 'fsspec'}\n"
         "print('LOADED', sorted(heavy & set(sys.modules)))\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
