@@ -90,7 +90,8 @@ def test_help_loads_no_heavy_library() -> None:
         "from spanferry.flows.cli import main\n"
         "sys.argv = ['spanferry', '--help']\n"
         "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"
-        "heavy = {'torch', 'transformers', 'prefect', 'datasets', 'ctranslate2', 'spacy', 'pyarrow', 'pandas', 'fsspec'}\n"
+        "heavy = {'torch', 'transformers', 'prefect', 'datasets', 'ctranslate2', 'spacy', 'pyarrow', 'pandas'}\n"
+        "heavy |= {'fsspec', 's3fs', 'gcsfs'}\n"
         "print('LOADED', sorted(heavy & set(sys.modules)))\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
