@@ -103,6 +103,7 @@ class StoredBuild:
         lease = self._worker.take(BUILD)
         if lease is None:
             who = self._worker.holder(BUILD)
+            self.rest()
             raise BuildError(
                 f"output {self.storage.url}: another build is writing to it"
                 f"{f' ({machine_of(who)})' if who else ''}; wait for it, or name another `output`. One that was killed "
