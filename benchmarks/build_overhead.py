@@ -1,6 +1,7 @@
 """What a build costs beside the model: its rate against CTranslate2 alone, on the same texts, in the same run.
 
     python benchmarks/build_overhead.py [--rows 2000] [--target de] [--beam-size 4] [--model bundled] [--texts-only]
+                                        [--where]
 
 Four measurements, after all libraries and the model are loaded:
 
@@ -8,6 +9,13 @@ Four measurements, after all libraries and the model are loaded:
     texts only          a whole build of task text-classification: read, translate, check, write, count, load features
     with spans          a whole build of task ner, its spans carried by the model's own encoder
     built again         the same with nothing changed
+
+and, with ``--where``, what the model had to do for the texts alone, done again by itself:
+
+    first tries         every sentence, shard by shard
+    second tries        those that lost a number or an address, behind stand-ins
+
+What the build of texts costs beside these two is its own work.
 
 The rows are sentences of `data/samples` with their entities exchanged for others of the same label, so that any
 number of them differs. The last columns say how much of CTranslate2's own rate is left, by wall time and by processor
@@ -21,16 +29,20 @@ import json
 import random
 import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 from spanferry.flows.build import build
 from spanferry.flows.config import BuildConfig, parse_config
 from spanferry.flows.parts import load_parts
+from spanferry.translation.base import Hypothesis
+from spanferry.translation.ct2 import CTranslate2Translator
 from spanferry.translation.languages import get_language
 
 SAMPLES = Path(__file__).resolve().parent.parent / "data" / "samples" / "entities.en.jsonl"
@@ -44,6 +56,7 @@ def main() -> None:
     options.add_argument("--model", default="bundled")
     options.add_argument("--aligner", default="mt-encoder")
     options.add_argument("--texts-only", action="store_true", help="leave out the builds with spans")
+    options.add_argument("--where", action="store_true", help="measure the model's part of the texts by itself, too")
     options.add_argument("--seed", type=int, default=1)
     arguments = options.parse_args()
     with TemporaryDirectory(prefix="spanferry-benchmark-") as folder:
@@ -60,7 +73,11 @@ def main() -> None:
         for name, task in builds[:1] if arguments.texts_only else builds:
             settings = config(arguments, place, task)
             load_parts(settings)
-            show(name, measure(partial(build, settings)), alone, len(texts))
+            with asked_of_the_model() as calls:
+                show(name, measure(partial(build, settings)), alone, len(texts))
+            if arguments.where and name == "texts only":
+                for each, again in replays(calls, load_parts(settings).translator.fingerprint).items():
+                    show(each, measure(again), alone, len(texts))
 
 
 def warm_up(arguments: argparse.Namespace, place: Path) -> None:
@@ -154,6 +171,34 @@ def ctranslate2_alone(settings: BuildConfig, texts: list[str]) -> Callable[[], A
             promise.result()
 
     return translate
+
+
+Call = tuple[CTranslate2Translator, Sequence[str], dict[str, str]]
+
+
+@contextmanager
+def asked_of_the_model() -> Iterator[list[Call]]:
+    """Note every call of the model."""
+    calls: list[Call] = []
+    translate = CTranslate2Translator.translate
+
+    def noting(self: CTranslate2Translator, texts: Sequence[str], *, source: str, target: str) -> list[Hypothesis]:
+        calls.append((self, texts, {"source": source, "target": target}))
+        return translate(self, texts, source=source, target=target)
+
+    with patch.object(CTranslate2Translator, "translate", noting):
+        yield calls
+
+
+def replays(calls: Sequence[Call], fingerprint: str) -> dict[str, Callable[[], Any]]:
+    """Return what makes the calls again: those of the model itself, and those of the one for second tries."""
+
+    def again(first: bool) -> None:
+        for translator, texts, languages in calls:
+            if (translator.fingerprint == fingerprint) == first:
+                translator.translate(texts, **languages)
+
+    return {"  first tries": partial(again, True), "  second tries": partial(again, False)}
 
 
 def measure(run: Callable[[], Any]) -> tuple[float, float]:
