@@ -34,6 +34,8 @@ _DIVE = 3
 """How many branches are followed first, before anything is known."""
 _LEAST_FEED = 4
 _DOUBTFUL_FEED = 8
+_LONG = 30
+"""Tokens of a template, up to which a search holds no more states a token than scorers reckon with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,15 +365,21 @@ def search_all(
             fresh: list[int] = []
             while waiting and (tokens < scorer.open_tokens or not fresh):
                 fresh.append(waiting.pop())
-                tokens += len(problems[fresh[-1]].template.tokens)
+                tokens += _weight(problems[fresh[-1]].template)
             sources = [problems[number].source for number in fresh]
             for number, opened in zip(fresh, scorer.open(sources, source=source, target=target), strict=True):
                 template = problems[number].template
-                go_on(number, _Running(opened, search(template, opened, settings), len(template.tokens)), None)
+                go_on(number, _Running(opened, search(template, opened, settings), _weight(template)), None)
         outcomes = iter(scorer.run([step for work in running.values() for step in work.steps]))
         for number, work in list(running.items()):
             go_on(number, work, [next(outcomes) for _ in work.steps])
     return [found[number] for number in range(len(problems))]
+
+
+def _weight(template: MarkedTemplate) -> int:
+    """The tokens of a template, of a long one more than it has: what a search holds grows with the square of them."""
+    tokens = len(template.tokens)
+    return tokens * max(_LONG, tokens) // _LONG
 
 
 @dataclass(slots=True)

@@ -76,7 +76,7 @@ class StatePool:
 
     def _grow(self, count: int) -> None:
         old = len(self.keys[0])
-        new = max(2 * old, old + count)
+        new = max(old + old // 2, old + count)
         try:
             for tensors in (self.keys, self.values):
                 for layer, tensor in enumerate(tensors):
