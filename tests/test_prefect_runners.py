@@ -23,6 +23,7 @@ import yaml
 
 from spanferry.data.errors import BuildError, ConfigError, DataError
 from spanferry.data.example import Example
+from spanferry.flows import parts
 from spanferry.flows.build import build
 from spanferry.flows.config import RunSettings, parse_config
 from spanferry.flows.folder import BuildFolder
@@ -113,6 +114,7 @@ def noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Noted]:
     monkeypatch.syspath_prepend(place)
     monkeypatch.delitem(sys.modules, "noted_translator", raising=False)
     monkeypatch.delitem(TRANSLATORS.__dict__, "_plugins", raising=False)  # read anew
+    monkeypatch.setattr(parts, "_loaded", None)  # another test's translator would note in another place
     yield Noted(place)
     TRANSLATORS.__dict__.pop("_plugins", None)
 
