@@ -50,9 +50,14 @@ def slow(self, texts, **languages):
     time.sleep(0.05 * len(texts))
     return translate(self, texts, **languages)
 def noted(job, outcomes):
+    if noted.shards == int(os.environ.get("HALT_AFTER", -1)):  # with a shard in its hands, until it is killed
+        Path("halted").touch()
+        time.sleep(3600)
+    noted.shards += 1
     with open("written", "a") as stream:
         stream.write(f"{os.getpid()} {'/'.join(Path(job.output).parts[-3:])}\\n")
     return write(job, outcomes)
+noted.shards = 0
 FakeTranslator.translate, build.write_shard = slow, noted
 main()
 """
@@ -183,10 +188,17 @@ def start(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., subproce
     (tmp_path / "build.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     begun = []
 
-    def begin(name: str, *arguments: str) -> subprocess.Popen[str]:
+    def begin(name: str, *arguments: str, halt_after: int = -1) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", PROGRAM, "build", "build.yaml", "--quiet", *arguments]
         command += ["--set", f"run.work_folder={tmp_path / name}"]
-        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env=os.environ | {"HALT_AFTER": str(halt_after)},
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
         begun.append(process)
         return process
 
@@ -215,8 +227,8 @@ def test_workers_share_a_build_and_one_that_is_killed_costs_its_own_shards(  # n
 
     first = start("first")
     until(lambda: ".spanferry/plan.json" in names_in(url), first)
-    victim, helper = start("victim", "--join"), start("helper", "--join")
-    until(lambda: by(victim) and by(helper), first)
+    victim, helper = start("victim", "--join", halt_after=2), start("helper", "--join")
+    until(lambda: by(helper) and (tmp_path / "halted").exists(), first)
     seen = subprocess.run(
         [sys.executable, "-m", "spanferry.flows.cli", "status", url, "--json"],
         cwd=tmp_path, capture_output=True, text=True, check=True,
@@ -270,8 +282,11 @@ def test_a_build_that_is_killed_goes_on_in_its_folder_at_once_and_elsewhere_afte
         patch.setattr(leases, "EXPIRES", 0.5)
         stopped = status(url)
     assert stopped.state == "stopped" and sum(each.done for each in stopped.languages.values()) == done
+    # The last one may have been written here, and not yet sent.
+    here = sum("shards" in path.parts for path in (tmp_path / "first").rglob("0*.json"))
+    assert done <= here <= done + 1
     result = run(on_another_machine(settings, "first"))
-    assert sum(computed(result).values()) == 120 - 5 * done
+    assert sum(computed(result).values()) == 120 - 5 * here
     assert without_output(published(downloaded(url, tmp_path / "download"))) == plain
 
 
