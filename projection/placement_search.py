@@ -11,7 +11,8 @@ Branches are followed with bounds from above, where the model has them cheaper t
 to its end and could still win is then asked for the true ones, without computing anything of it again.
 
 The order only decides how soon a good variant is known, never what wins. It follows an estimate: the probability of
-the beginning times that of the template's own remaining tokens. First a few variants are followed to their end, then
+the beginning times that of the template's own remaining tokens. As long as no whole variant is known, the branch that
+the estimate puts first is followed, an opening by a few tokens only, since its closing mostly stands near; then
 whatever may still win is followed until the estimate expects it to fall below.
 
 Codec's search walks one sentence depth-first, a token at a time. Here each sentence is a coroutine that hands out the
@@ -30,10 +31,10 @@ from spanferry.data.errors import ConfigError
 from spanferry.projection.marked_template import MarkedTemplate, Variant
 from spanferry.translation.prefix_scorer import Opened, Outcome, PrefixScorer, State, Step
 
-_DIVE = 3
-"""How many branches are followed first, before anything is known."""
-_LEAST_FEED = 4
-_DOUBTFUL_FEED = 8
+_LEAST_FEED = 2
+"""Fewer tokens a step save a position here and there, but make more steps."""
+_DOUBTFUL_FEED = 4
+"""The same of a variant that is expected to fall short, which the assumption of `delta` may drop at any token."""
 _LONG = 30
 """Tokens of a template, up to which a search holds no more states a token than scorers reckon with."""
 
@@ -155,7 +156,6 @@ class _Search:
         if not starts:
             return Found((), True, 0.0, 0)
         live = yield from self._read_template(starts)
-        live = yield from self._follow(nsmallest(_DIVE, live, key=self._unlikely), live, far=True)
         while True:
             live = self._still_possible(live)
             if not live:
@@ -163,13 +163,7 @@ class _Search:
             if ended := [branch for branch in live if branch.end and branch.complete]:
                 yield from self._make_sure(ended)
                 continue
-            if len(self._best) < self._settings.n_best:
-                wanted = self._settings.n_best - len(self._best) + 1
-                leaves = [branch for branch in live if branch.end] or live
-                live = yield from self._follow(nsmallest(wanted, leaves, key=self._unlikely), live, far=True)
-                continue
-            promising = [branch for branch in live if self._estimate(branch) >= self._threshold]
-            live = yield from self._follow(promising or live, live, far=bool(promising))
+            live = yield from self._follow(self._next(live), live)
         places = tuple(self._best)
         gap = max(0.0, self._lost - places[-1].log_prob) if len(places) == self._settings.n_best else 0.0
         return Found(places, gap == 0.0, gap, self._fed)
@@ -206,16 +200,25 @@ class _Search:
             branch.known = branch.fed, branch.score
         return [branch for _, branch in branches]
 
+    def _next(self, live: list[_Branch]) -> list[_Branch]:
+        """Choose what to follow: what is expected to be among the best, or else whatever may be."""
+        missing = self._settings.n_best - len(self._best)
+        if missing > 0:
+            first = nsmallest(missing, live, key=self._unlikely)
+            # A closing is followed to its end, so not before no opening is expected to have a better one.
+            return [branch for branch in first if not branch.end] or first
+        return [branch for branch in live if self._estimate(branch) >= self._threshold] or live
+
     def _follow(
-        self, chosen: Sequence[_Branch], live: list[_Branch], *, far: bool
+        self, chosen: Sequence[_Branch], live: list[_Branch]
     ) -> Generator[list[Step], list[Outcome], list[_Branch]]:
-        """Feed the chosen branches further, to their end (`far`) or as long as they are expected to stay possible."""
+        """Feed the chosen branches further, as far as they are expected to stay possible."""
         steps, born, fed = [], [], []
         for branch in chosen:
             if not branch.end and not branch.children:
                 self._make_children(branch)
             last = len(branch.tokens) - 1 if branch.end else max(branch.children, default=branch.fed)
-            until = last if far else min(last, self._expected_end(branch))
+            until = min(last, self._expected_end(branch))
             if until == branch.fed:  # an opening all of whose variants leave the template earlier
                 continue
             fed.append((branch, until, last))
@@ -312,6 +315,10 @@ class _Search:
 
     def _expected_end(self, branch: _Branch) -> int:
         """How far to feed: where the score falls below the threshold if the template's tokens cost the same."""
+        if branch.end and self._estimate(branch) >= self._threshold:
+            return len(branch.tokens) - 1
+        if len(self._best) < self._settings.n_best:
+            return branch.fed + _LEAST_FEED
         if self._settings.delta is not None and branch.end:
             return branch.fed + _DOUBTFUL_FEED
         remaining = len(branch.tokens) - branch.fed - 1
