@@ -1,15 +1,19 @@
 """Exact constrained decoding against the sentence-by-sentence depth-first search: sentences per CPU-second, in one run.
 
     python benchmarks/constrained.py [--model bundled] [--lengths 10,20,40,80] [--n-best 1,5] [--count 40] [--json FILE]
-        [--ctranslate2 float32,int8] [--delta 2] [--delta-from closing,opening]
+        [--precisions float32,bfloat16] [--ctranslate2 float32,int8] [--delta 2] [--delta-from closing,opening]
+        [--baseline-seconds S]
 
-Both get the same model, precision, marked sources and templates, and the answers are compared. The baseline is Codec's
-exact search (its constrained_decoding.py with alpha = -1), done plainly with transformers on the torch engine's own
-weights: one sentence at a time, one token at a time, up to 16 beginnings of equal length in a batch, most probable
-first, each with its cache of past states; a beginning is dropped when it is less probable than the n-th best whole
-variant. Its tree of variants is laid out beforehand and not counted; ours counts everything, tokenising too. Templates
-are the model's own translations of the English samples, joined to about the wanted length. "No search" is what every
-search must do: read the sources, score the templates and one answer each.
+Both get the same model, marked sources and templates, and the answers are compared: with the baseline's where it got
+that far, and with those of the first engine's exact search. The baseline is Codec's exact search (its
+constrained_decoding.py with alpha = -1), done plainly with transformers on the torch engine's own weights, in the first
+of the precisions: one sentence at a time, one token at a time, up to 16 beginnings of equal length in a batch, most
+probable first, each with its cache of past states; a beginning is dropped when it is less probable than the n-th best
+whole variant. With `--baseline-seconds` it is stopped when it used so many CPU-seconds for a line: what it would have
+needed for the sentence that it was in is not known then, its rate is printed as `<` and the others' ratios as `>`. Its
+tree of variants is laid out beforehand and not counted; ours counts everything, tokenising too. Templates are the
+model's own translations of the English samples, joined to about the wanted length. "No search" is what every search
+must do: read the sources, score the templates and one answer each.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import json
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,8 +67,12 @@ class Line:
     sentences: int
     cpu_rate: float
     rate: float
+    stopped: bool
+    """the baseline was stopped in the last of its sentences: its rates are less than these"""
     same: int
-    """sentences with the same places as the baseline's"""
+    """sentences with the same places as the baseline's, of those that it finished"""
+    same_as_exact: int
+    """sentences with the same places as the first engine's exact search found"""
     positions: float
     """target tokens computed a sentence"""
 
@@ -154,10 +163,16 @@ def tree(text: Text, scorer: TorchScorer, target: str) -> Node:
     return root
 
 
+class OutOfTime(Exception):
+    """The baseline used the CPU-seconds that it was given."""
+
+
 class DepthFirst:
     """The baseline, for one sentence."""
 
     batch = 16
+    deadline = float("inf")
+    """CPU-seconds of this process after which it raises `OutOfTime`."""
 
     def __init__(self, scorer: TorchScorer, source: str, options: argparse.Namespace, n_best: int) -> None:
         self.model, self.n_best = scorer.model, n_best
@@ -178,6 +193,8 @@ class DepthFirst:
         return self.best
 
     def feed(self, tokens: torch.Tensor, cache: Any) -> torch.Tensor:
+        if time.process_time() > self.deadline:
+            raise OutOfTime
         self.rows += tokens.numel()
         output = self.model(
             encoder_outputs=BaseModelOutput(last_hidden_state=self.encoded.expand(len(tokens), -1, -1)),
@@ -233,36 +250,73 @@ def timed(work: Callable[[], Any], device: torch.device) -> tuple[Any, float, fl
     return result, time.process_time() - cpu, time.perf_counter() - wall
 
 
+@dataclass(frozen=True)
+class Baseline:
+    """What the baseline did within its time: the places of the sentences that it finished, and what it took.
+
+    `fed` are the target tokens of each sentence that it began; the last of them may not be finished.
+    """
+
+    places: list[list[Place]]
+    fed: list[int]
+    cpu: float
+    wall: float
+
+
+def run_baseline(texts: Sequence[Text], scorer: TorchScorer, options: argparse.Namespace, n_best: int) -> Baseline:
+    searches = [DepthFirst(scorer, text.source, options, n_best) for text in texts]
+    trees = [tree(text, scorer, options.target) for text in texts]
+    places: list[list[Place]] = []
+
+    def work(which: Sequence[DepthFirst], seconds: float) -> None:
+        deadline = time.process_time() + seconds
+        with suppress(OutOfTime):
+            for each, root in zip(which, trees, strict=False):
+                each.deadline = deadline
+                places.append(each.run(root))
+
+    work([DepthFirst(scorer, texts[0].source, options, 1)], 1.0)  # loads and allocates what is shared
+    places.clear()
+    _, cpu, wall = timed(lambda: work(searches, options.baseline_seconds), scorer.device)
+    return Baseline(places, [each.rows for each in searches if each.rows], cpu, wall)
+
+
 def measure(
     texts: Sequence[Text], length: int, n_best: int, engines: dict[str, PrefixScorer], options: argparse.Namespace
 ) -> Iterator[Line]:
-    scorer = engines["torch"]
+    scorer = next(iter(engines.values()))
     assert isinstance(scorer, TorchScorer)
     baseline: list[list[Place]] = []
     some = texts[: options.baseline_count]
     if some:
-        searches = [DepthFirst(scorer, text.source, options, n_best) for text in some]
-        trees = [tree(text, scorer, options.target) for text in some]
-        DepthFirst(scorer, some[0].source, options, 1).run(trees[0])  # loads and allocates what is shared
-        baseline, cpu, wall = timed(
-            lambda: [each.run(root) for each, root in zip(searches, trees, strict=True)], scorer.device
-        )
-        fed = sum(each.rows for each in searches) / len(some)
-        yield Line(length, n_best, "depth-first", len(some), len(some) / cpu, len(some) / wall, len(some), fed)
+        ran = run_baseline(some, scorer, options, n_best)
+        baseline, begun = ran.places, len(ran.fed)
+        rates, stopped = (begun / ran.cpu, begun / ran.wall), begun > len(baseline)
+        yield Line(length, n_best, "depth-first", begun, *rates, stopped, len(baseline), 0, sum(ran.fed) / begun)
     assumed = [(delta, since) for delta in options.delta for since in options.delta_from]
+    exact: list[Found] = []
     for name, engine in engines.items():
         for delta, since in ((None, "closing"), *assumed):
             settings = SearchSettings(n_best, delta, since)
             search(texts[:2], engine, options, settings)
             found, cpu, wall = timed(lambda e=engine, s=settings: search(texts, e, options, s), scorer.device)
+            exact = exact or found
             same = sum(agree(ours.places, theirs) for ours, theirs in zip(found, baseline, strict=False))
+            as_exact = sum(
+                agree(ours.places, [(place.start, place.end, place.log_prob) for place in theirs.places])
+                for ours, theirs in zip(found, exact, strict=True)
+            )
             method = f"{name} {'exact' if delta is None else f'delta {delta:g} {since}'}"
             fed = sum(each.fed for each in found) / len(texts)
-            yield Line(length, n_best, method, len(texts), len(texts) / cpu, len(texts) / wall, same, fed)
+            yield Line(
+                length, n_best, method, len(texts), len(texts) / cpu, len(texts) / wall, False, same, as_exact, fed
+            )
         best = [(each.places[0].start, each.places[0].end) for each in found]
         tokens, cpu, wall = timed(lambda e=engine, b=best: score_only(texts, e, options, b), scorer.device)
         fed = tokens / len(texts)
-        yield Line(length, n_best, f"{name} no search", len(texts), len(texts) / cpu, len(texts) / wall, 0, fed)
+        yield Line(
+            length, n_best, f"{name} no search", len(texts), len(texts) / cpu, len(texts) / wall, False, 0, 0, fed
+        )
 
 
 def agree(ours: Sequence[Any], theirs: Sequence[Place]) -> bool:
@@ -284,35 +338,45 @@ def main() -> None:
     parser.add_argument("--delta-from", type=parts, default=["closing", "opening"])
     parser.add_argument("--count", type=int, default=40, help="sentences of each length")
     parser.add_argument("--baseline-count", type=int, default=20, help="of these, how many the baseline gets")
+    parser.add_argument(
+        "--baseline-seconds", type=float, default=float("inf"), help="CPU-seconds after which it is stopped, a line"
+    )
     parser.add_argument("--ctranslate2", type=parts, default=[], help="quantizations to run CTranslate2 with, too")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--precisions", type=parts, default=["float32"], help="of the torch engine")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write the lines here too")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    scorer = load_torch_scorer(options.model, device=options.device, precision=options.precision)
-    engines: dict[str, PrefixScorer] = {"torch": scorer}
+    engines: dict[str, PrefixScorer] = {
+        f"torch {precision}": load_torch_scorer(options.model, device=options.device, precision=precision)
+        for precision in options.precisions
+    }
     for quantization in options.ctranslate2:
         translator = load_ctranslate2(options.model, quantization=quantization, device=options.device, workers=1)
-        engines[quantization] = CTranslate2PrefixScorer(translator)
-    print(f"{options.model}, {scorer.device}, {options.precision}, {platform.processor() or platform.machine()}")
-    print("tokens  n-best  method                 sentences  per CPU-s  per s  times  same  positions")
+        engines[f"ctranslate2 {quantization}"] = CTranslate2PrefixScorer(translator)
+    print(f"{options.model}, {options.device}, {platform.processor() or platform.machine()}")
+    print(f"tokens  n-best  {'method':32}  sentences  per CPU-s  per s  times  same  as exact  positions")
     lines: list[Line] = []
     for length in options.lengths:
-        texts = texts_of_length(length, scorer, options)
+        texts = texts_of_length(length, next(iter(engines.values())), options)
         for n_best in options.n_best:
-            reference = 0.0
+            here = []
             for line in measure(texts, length, n_best, engines, options):
-                reference = reference or line.cpu_rate
-                print(
-                    f"{line.length:6}  {line.n_best:6}  {line.method:21}  {line.sentences:9}  {line.cpu_rate:9.2f}  "
-                    f"{line.rate:5.1f}  {line.cpu_rate / reference:5.1f}  {line.same:4}  {line.positions:9.0f}",
-                    flush=True,
-                )
-                lines.append(line)
+                here.append(line)
+                print(row(line, here[0]), flush=True)
+            lines += here
     if options.json:
         options.json.write_text(json.dumps([asdict(line) for line in lines], indent=2) + "\n", encoding="utf-8")
+
+
+def row(line: Line, baseline: Line) -> str:
+    less, more = ("<" if line.stopped else ""), (">" if baseline.stopped and line is not baseline else "")
+    return (
+        f"{line.length:6}  {line.n_best:6}  {line.method:32}  {line.sentences:9}  {f'{less}{line.cpu_rate:.3g}':>9}  "
+        f"{f'{less}{line.rate:.3g}':>5}  {f'{more}{line.cpu_rate / baseline.cpu_rate:.1f}':>5}  {line.same:4}  "
+        f"{line.same_as_exact:8}  {line.positions:9.0f}"
+    )
 
 
 def numbers(text: str) -> list[int]:
