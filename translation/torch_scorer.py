@@ -7,6 +7,7 @@ length and cut into batches by tokens.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from spanferry.translation.device_memory import in_parts
 from spanferry.translation.families import ModelTokenizer, load_tokenizer
 from spanferry.translation.prefix_scorer import Opened, Outcome, Step
 from spanferry.translation.torch_decoder import Lease, Rows, StatePool, run_rows, store_source, take_apart
-from spanferry.translation.torch_softmax import Softmax
+from spanferry.translation.torch_softmax import Softmax, padded
 
 Result = TypeVar("Result")
 
@@ -243,8 +244,8 @@ class TorchScorer:
         widest = int(fed.max())
         gather = np.zeros((len(steps), widest), np.int64)
         gather[row, offset] = np.arange(len(row))
-        past, _ = _pad(pasts)
-        source, source_visible = _pad([step.state.sentence.source_slots for step in steps])
+        past, _ = padded(pasts)
+        source, source_visible = padded([step.state.sentence.source_slots for step in steps])
         last_seen = lengths[:, None] + np.arange(widest)
         visible = np.arange(past.shape[1]) <= last_seen[:, :, None]
         return Rows(
@@ -277,17 +278,18 @@ class TorchScorer:
         slots = np.concatenate(
             [past[step.length + asked[part, 0]] for step, past, part in zip(steps, pasts, parts, strict=True)]
         )
+        bounded = np.repeat(np.array(rough, bool), counts)
         found = np.empty(len(asked))
-        by_sentence: dict[int, list[int]] = {}
-        for number, step in enumerate(steps):
-            by_sentence.setdefault(id(step.state.sentence) if rough[number] else 0, []).append(number)
-        for sentence, numbers in by_sentence.items():
-            which = np.concatenate([np.arange(parts[number].start, parts[number].stop) for number in numbers])
-            questions = slots[which], asked[which, 1]
-            if sentence:
-                found[which] = self._softmax.bounds(*questions, steps[numbers[0]].state.sentence.likely)
-            else:
-                found[which] = self._softmax.log_probs(*questions)
+        found[~bounded] = self._softmax.log_probs(slots[~bounded], asked[~bounded, 1])
+        numbers: dict[int, int] = {}
+        likely: list[np.ndarray] = []
+        for step in itertools.compress(steps, rough):
+            sentence = step.state.sentence
+            if numbers.setdefault(id(sentence), len(likely)) == len(likely):
+                likely.append(sentence.likely)
+        if likely:
+            sentences = np.repeat([numbers.get(id(step.state.sentence), 0) for step in steps], counts)
+            found[bounded] = self._softmax.bounds(slots[bounded], asked[bounded, 1], sentences[bounded], likely)
         return [found[part].tolist() for part in parts]
 
     def close(self, opened: Opened) -> None:
@@ -296,15 +298,6 @@ class TorchScorer:
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)
-
-
-def _pad(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Put the rows under one another: (rows x longest), and which cells are theirs."""
-    lengths = np.array([len(row) for row in rows])
-    theirs = np.arange(lengths.max()) < lengths[:, None]
-    padded = np.zeros(theirs.shape, np.int64)
-    padded[theirs] = np.concatenate(rows)
-    return padded, theirs
 
 
 def _cut(order: Sequence[int], length: Any, most: int) -> Iterator[list[int]]:

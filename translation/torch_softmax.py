@@ -8,13 +8,13 @@ vocabulary, which can only be smaller, gives a bound: the tokens that are likely
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from spanferry.translation.torch_decoder import Decoder
+from spanferry.translation.torch_decoder import Decoder, pick
 
 _LIKELY = 1e-3
 """A token that is somewhere as probable as this is among the likely ones of its sentence."""
@@ -72,28 +72,54 @@ class Softmax:
             first = last
         return found
 
-    def bounds(self, slots: np.ndarray, tokens: np.ndarray, likely: np.ndarray) -> np.ndarray:
-        """Return bounds of the log-probabilities from above, where the total is not known; `likely` is ascending."""
+    def bounds(
+        self, slots: np.ndarray, tokens: np.ndarray, sentences: np.ndarray, likely: list[np.ndarray]
+    ) -> np.ndarray:
+        """Return bounds of the log-probabilities from above, where the total is not known.
+
+        Args:
+            slots, tokens: of each question (N).
+            sentences: whose likely tokens are counted in each question (N), an index into `likely`.
+            likely: of each sentence, in ascending order.
+        """
         totals = self._totals[slots]
-        new, row = np.unique(slots[np.isnan(totals)], return_inverse=True)
+        rough = np.isnan(totals)
         logits = self._logit(slots, tokens)
+        new, first, row = np.unique(slots[rough], return_index=True, return_inverse=True)
         if len(new):
-            some, columns = np.empty(len(new)), self._index(likely)
-            for part in self._portions(len(new), len(likely)):
-                part_logits = self._decoder.logits(self._outputs[self._index(new[part])], columns).float()
-                some[part] = part_logits.logsumexp(-1).cpu().numpy()
-            rough = np.isnan(totals)
-            totals[rough] = some[row] - _SLACK
+            totals[rough] = self._totals_of_likely(new, sentences[rough][first], likely)[row] - _SLACK
             # A token that is not among the likely ones adds itself to the total.
-            outside = rough & (likely[np.searchsorted(likely, tokens).clip(max=len(likely) - 1)] != tokens)
+            ends = np.cumsum([len(each) for each in likely])
+            key = self._decoder.words
+            known = np.concatenate(likely) + np.repeat(np.arange(len(likely)) * key, [len(each) for each in likely])
+            asked = tokens + sentences * key
+            outside = rough & (known[np.searchsorted(known, asked).clip(max=ends[-1] - 1)] != asked)
             totals[outside] = np.logaddexp(totals[outside], logits[outside])
         found: np.ndarray = logits - totals
         return found.clip(max=0.0)
 
+    def _totals_of_likely(self, slots: np.ndarray, sentences: np.ndarray, likely: list[np.ndarray]) -> np.ndarray:
+        """Return the total over the likely tokens of each slot's sentence (N)."""
+        totals = np.empty(len(slots))
+        order = np.argsort(sentences, kind="stable")
+        these, starts = np.unique(sentences[order], return_index=True)
+        groups = np.split(order, starts[1:])
+        widest = max(len(likely[sentence]) for sentence in these)
+        for part in self._portions(len(these), widest * max(self._outputs.shape[1], *map(len, groups))):
+            rows, _ = padded([slots[group] for group in groups[part]])
+            columns, theirs = padded([likely[sentence] for sentence in these[part]])
+            outputs = pick(self._outputs, self._index(rows))
+            logits = self._decoder.logits(outputs, self._index(columns)).float()
+            logits += self._index(np.where(theirs, 0.0, -np.inf).astype(np.float32))[:, None]
+            found = logits.logsumexp(-1).cpu().numpy()
+            for number, group in enumerate(groups[part]):
+                totals[group] = found[number, : len(group)]
+        return totals
+
     def _complete(self, slots: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
         """Compute the totals of the slots; yields the logits and the totals, a portion of the slots at a time."""
         for part in self._portions(len(slots), self._decoder.words):
-            logits = self._decoder.logits(self._outputs[self._index(slots[part])], None).float()
+            logits = self._decoder.logits(pick(self._outputs, self._index(slots[part])), None).float()
             totals = logits.logsumexp(-1, keepdim=True)
             self._totals[slots[part]] = totals[:, 0].cpu().numpy()
             yield logits, totals
@@ -101,7 +127,7 @@ class Softmax:
     def _logit(self, slots: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         logits = np.empty(len(slots))
         for part in self._portions(len(slots), self._outputs.shape[1]):
-            outputs = self._outputs[self._index(slots[part])]
+            outputs = pick(self._outputs, self._index(slots[part]))
             logits[part] = self._decoder.logit(outputs, self._index(tokens[part])).cpu().numpy()
         return logits
 
@@ -112,3 +138,16 @@ class Softmax:
 
     def _index(self, numbers: np.ndarray) -> Tensor:
         return torch.from_numpy(numbers).to(self._outputs.device)
+
+
+def padded(rows: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Put rows under one another: (rows x longest), filled with zeros, and which cells are theirs.
+
+    >>> padded([np.array([5, 6]), np.array([7])])[0].tolist()
+    [[5, 6], [7, 0]]
+    """
+    lengths = np.array([len(row) for row in rows])
+    theirs = np.arange(lengths.max()) < lengths[:, None]
+    cells = np.zeros(theirs.shape, np.int64)
+    cells[theirs] = np.concatenate(rows)
+    return cells, theirs
