@@ -22,7 +22,7 @@ from spanferry.translation.checkpoints import checksum, find_checkpoint, no_prog
 from spanferry.translation.device_memory import in_parts
 from spanferry.translation.families import ModelTokenizer, load_tokenizer
 from spanferry.translation.prefix_scorer import Opened, Outcome, Step
-from spanferry.translation.torch_decoder import Lease, Rows, StatePool, run_rows, store_source, take_apart
+from spanferry.translation.torch_decoder import Lease, Reach, Rows, StatePool, run_rows, store_source, take_apart
 from spanferry.translation.torch_softmax import Softmax, padded
 
 Result = TypeVar("Result")
@@ -34,6 +34,8 @@ _MOST_PAST = {"cpu": 2**15, "cuda": 2**19}
 # Memory for states of sentences at work, in bytes, and how many states an exact search holds for a template token.
 _STATE_MEMORY = {"cpu": 2**30, "cuda": 2**34}
 _STATES_A_TOKEN = 40
+# New tokens of a sentence that attend to its source together.
+_MOST_IN_GROUP = 32
 
 
 def load_torch_scorer(
@@ -245,20 +247,22 @@ class TorchScorer:
         gather = np.zeros((len(steps), widest), np.int64)
         gather[row, offset] = np.arange(len(row))
         past, _ = padded(pasts)
-        source, source_visible = padded([step.state.sentence.source_slots for step in steps])
         last_seen = lengths[:, None] + np.arange(widest)
         visible = np.arange(past.shape[1]) <= last_seen[:, :, None]
+        numbers: dict[int, int] = {}
+        sentence = np.array([numbers.setdefault(id(step.state.sentence), number) for number, step in enumerate(steps)])
+        groups, source_gather, source_scatter = _grouped(sentence[row])
+        source, source_visible = padded([steps[number].state.sentence.source_slots for number in groups])
         return Rows(
             tokens=self._tensor(np.concatenate([step.feed for step in steps])),
             positions=self._tensor(lengths[row] + offset),
-            gather=self._tensor(gather),
-            scatter=self._tensor(row * widest + offset),
             slots=self._tensor(slots),
-            past=self._tensor(past),
-            source=self._tensor(source),
-            visible=self._tensor(visible[:, None]),
-            source_visible=self._tensor(source_visible[:, None, None]),
+            own=self._reach(gather, row * widest + offset, past, visible),
+            source=self._reach(source_gather, source_scatter, source, source_visible[:, None]),
         )
+
+    def _reach(self, *indices: np.ndarray) -> Reach:
+        return Reach(*(self._tensor(each) for each in indices))
 
     def _learn_likely(self, first: list[tuple[Step, _State]]) -> None:
         """Remember the tokens that are likely where somebody asked, and those that were fed."""
@@ -298,6 +302,27 @@ class TorchScorer:
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)
+
+
+def _grouped(sentences: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Group tokens by their sentences (T), so many a group at most that a long one costs the others little padding.
+
+    Returns:
+        The sentence of each group (G), the tokens of each group (G x longest), and each token's place there (T).
+
+    >>> [each.tolist() for each in _grouped(np.array([7, 4, 7]))]
+    [[4, 7], [[1, 0], [0, 2]], [2, 0, 3]]
+    """
+    order = np.argsort(sentences, kind="stable")
+    ordered = sentences[order]
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    column = (np.arange(len(order)) - np.repeat(starts, np.diff(starts, append=len(order)))) % _MOST_IN_GROUP
+    group = np.cumsum(column == 0) - 1
+    gather = np.zeros((group[-1] + 1, column.max() + 1), np.int64)
+    gather[group, column] = order
+    scatter = np.empty(len(order), np.int64)
+    scatter[order] = group * gather.shape[1] + column
+    return ordered[column == 0], gather, scatter
 
 
 def _cut(order: Sequence[int], length: Any, most: int) -> Iterator[list[int]]:
