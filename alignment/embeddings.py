@@ -8,7 +8,8 @@ encoder, layer and threshold by name.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +79,22 @@ class WordSplitter:
 
     def __call__(self, texts: Sequence[TokenizedText], language: str) -> SplitBatch:
         """Return the subwords of each text; the language plays no part."""
-        batch = self._tokenizer.encode_batch(
-            [text.words for text in texts], is_pretokenized=True, add_special_tokens=False
-        )
-        split = [SplitText(text.ids, list(range(len(text.ids))), text.word_ids) for text in batch]
+        split, words_of = [], [text.words for text in texts]
+        pieces = self._cut(dict.fromkeys(chain.from_iterable(words_of)))
+        for text in words_of:
+            parts = [pieces[word] for word in text]
+            ids = list(chain.from_iterable(parts))
+            words = [number for number, part in enumerate(parts) for _ in part]
+            split.append(SplitText(ids, list(range(len(ids))), words))
         return SplitBatch(self._before, self._after, split)
+
+    def _cut(self, words: Collection[str]) -> dict[str, list[int]]:
+        """Return the subwords of each of these distinct words: cut once, however often it stands in the texts."""
+        parts: list[list[int]] = [[] for _ in words]
+        encoded = self._tokenizer.encode(list(words), is_pretokenized=True, add_special_tokens=False)
+        for subword, number in zip(encoded.ids, encoded.word_ids, strict=True):
+            parts[number].append(subword)
+        return dict(zip(words, parts, strict=True))
 
 
 def _load_encoder(folder: Path, *, layer: int, device: str, batch_tokens: int | None) -> SubwordEncoder:

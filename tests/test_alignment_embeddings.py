@@ -94,6 +94,18 @@ def test_simalign_refuses_a_text_over_the_limit(encoder_folder: Callable[[str], 
         SimAlignPackageAligner(encoder_folder("bert"), layer=2).align([(long, long)], **LANGUAGES)
 
 
+def test_sides_are_read_together_as_apart(encoder_folder: Callable[[str], Path], pairs: list[Pair]) -> None:
+    encoder = EmbeddingAligner(encoder_folder("bert"), layer=2, batch_tokens=100)._encoder
+    long, empty = from_words(["street"] * 600), from_words([])
+    sides = [([empty, *(left for left, _ in pairs), long], "eng_Latn"), ([right for _, right in pairs], "deu_Latn")]
+    for side, together in zip(sides, encoder.encode(*sides, ([], "eng_Latn")), strict=False):
+        [apart] = encoder.encode(side)
+        assert len(together.starts) == len(side[0]) + 1
+        assert together.starts.tolist() == apart.starts.tolist()
+        assert together.words.tolist() == apart.words.tolist()
+        assert torch.allclose(together.vectors, apart.vectors, atol=1e-4)
+
+
 @pytest.mark.parametrize(("length", "size"), [(0, 4), (4, 4), (5, 4), (100, 8), (101, 7), (9, 1), (1000, 510)])
 def test_windows_cover_a_text_once(length: int, size: int) -> None:
     cut = windows(length, size)
