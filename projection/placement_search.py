@@ -90,8 +90,8 @@ class Found:
 
     Attributes:
         places: best first; of equal ones the leftmost, then the shortest. Fewer than asked where no more exist.
-        exact: this is proven to be the true order. Always so without `delta`; with it, when nothing that was discarded
-            under the assumption could have won.
+        exact: this is proven to be the true order, up to the rounding of the scorer's probabilities. Always so
+            without `delta`; with it, when nothing that was discarded under the assumption could have won.
         gap: nats that a discarded place could at most gain on the last of `places`; 0 when `exact`.
         fed: target tokens that the model computed for it.
     """

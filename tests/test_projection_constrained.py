@@ -101,6 +101,16 @@ def test_the_margin_and_the_assumption_are_told() -> None:
     assert exact.detail == ""
 
 
+def test_an_engine_that_rounds_is_told() -> None:
+    class Rounding(FakePrefixScorer):
+        precision = "bfloat16"
+
+    text = TranslatedText("one more", "eins mehr", spans_of("one more", "one"))
+    projector = ConstrainedProjector(Rounding({"one": "eins"}), delta=2.0)
+    [[projection]] = projector.project([text], source="eng_Latn", target="deu_Latn")
+    assert projection.detail.endswith("; scored in bfloat16")
+
+
 def test_find_gives_the_best_places_of_each_span_in_the_whole_text() -> None:
     text = TranslatedText(
         "No. one more", "Nein. eins mehr", (Span(4, 7, "A"),), (Segment(0, 3, 0, 5), Segment(4, 12, 6, 15))

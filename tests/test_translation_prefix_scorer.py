@@ -151,6 +151,43 @@ def test_scores_equal_a_whole_forward_pass(family: str, batch_tokens: int) -> No
                 lines.append((number, outcome.state, length, sequence, chance.randrange(1, 6)))
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_many_new_tokens_of_one_sentence_beside_few_of_another(family: str) -> None:
+    engine = scorer(family)
+    sources = ["abc", "de"]
+    opened = engine.open(sources, source="eng_Latn", target="deu_Latn")
+    fed = [[*opened[0].prompt, *[6 + number % 20 for number in range(45)]], [*opened[1].prompt, 7]]
+    steps = [
+        Step(each.state, 0, tokens, [(at, 9) for at in range(len(tokens))])
+        for each, tokens in zip(opened, fed, strict=True)
+    ]
+    for source, tokens, outcome in zip(sources, fed, engine.run(steps), strict=True):
+        expected = [log_probs[9] for log_probs in reference(engine, source, tokens)]
+        assert outcome.answers == pytest.approx(expected, rel=1e-5, abs=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_bfloat16_stays_near_float32_and_below_its_bounds(family: str) -> None:
+    model, rounded = build(family), build(family).bfloat16()
+    with torch.no_grad():
+        for weight, other in zip(model.parameters(), rounded.parameters(), strict=True):
+            other.copy_(weight)
+    engines = [TorchScorer(each, tokenizer(family), fingerprint="tiny") for each in (model, rounded)]
+    assert [engine.precision for engine in engines] == ["float32", "bfloat16"]
+    answers = []
+    for engine in engines:
+        [opened] = engine.open(["the cat"], source="eng_Latn", target="deu_Latn")
+        [trunk] = engine.run([Step(opened.state, 0, [*opened.prompt, 7, 8, 9], [(1, 9)])])
+        before = len(opened.prompt) + 3
+        ask = [(at, token) for at in range(4) for token in range(6, len(Letters.vocabulary))]
+        step = Step(trunk.state, before, [10, 11, 12, 13], ask)
+        [bounds], [true] = engine.run([replace(step, rough=True)]), engine.run([step])
+        assert all(bound >= answer for bound, answer in zip(bounds.answers, true.answers, strict=True))
+        answers.append(true.answers)
+    differences = [abs(one - other) for one, other in zip(*answers, strict=True)]
+    assert 0 < sum(differences) / len(differences) < 0.3  # random weights, ten times as large as trained ones
+
+
 def to_letters(texts: Sequence[str]) -> list[list[int]]:
     return [[Letters.vocabulary.index(letter) for letter in text if letter != " "] for text in texts]
 

@@ -24,11 +24,15 @@ class CTranslate2PrefixScorer:
 
     Args:
         translator: the model.
+
+    Attributes:
+        precision: what the model's weights were converted to, ``"int8"`` for one.
     """
 
     def __init__(self, translator: CTranslate2Translator) -> None:
         self.translator = translator
         self.fingerprint = translator.fingerprint
+        self.precision = translator.model.quantization
         self.open_tokens = 4096
         self.max_tokens = translator.max_tokens - _ROOM
         tokenizer = translator.tokenizer

@@ -232,7 +232,7 @@ class _Heads:
         )
         wide = reach.gather.shape[1]
         self._back = (reach.scatter // wide * heads + each).T * wide + reach.scatter[:, None] % wide
-        hidden = (~reach.visible[:, None]).to(like.dtype) * torch.finfo(like.dtype).min
+        hidden = (~reach.visible[:, None]).float() * torch.finfo(torch.float32).min
         self._bias = hidden if bias is None else bias + hidden
 
     def attend(self, part: Attention, inputs: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -240,7 +240,8 @@ class _Heads:
         size = keys.shape[1] // part.heads
         queries = pick(part.query(inputs).view(-1, size), self._queries)
         scores = queries @ pick(keys.view(-1, size), self._states).transpose(1, 2)
-        shares = (scores.view(-1, part.heads, *scores.shape[1:]).mul_(part.scale) + self._bias).softmax(-1)
+        by_head = scores.float().view(-1, part.heads, *scores.shape[1:])
+        shares = by_head.mul_(part.scale).add_(self._bias).softmax(-1).to(scores.dtype)
         mixed = shares.view(scores.shape) @ pick(values.view(-1, size), self._states)
         output: Tensor = part.output(pick(mixed.view(-1, size), self._back).flatten(1))
         return output

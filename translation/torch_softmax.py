@@ -19,7 +19,8 @@ from spanferry.translation.torch_decoder import Decoder, pick
 _LIKELY = 1e-3
 """A token that is somewhere as probable as this is among the likely ones of its sentence."""
 _SLACK = 1e-5
-"""What float32 may round away; a bound must not fall below the truth by it."""
+"""What float32 may round away; a bound must not fall below the truth by it. (In bfloat16 a logit may in rare cases be
+rounded differently in two products; there the bound holds up to that.)"""
 
 
 class Softmax:
@@ -28,11 +29,12 @@ class Softmax:
     Args:
         decoder: the model's.
         like: a tensor of the type of the outputs, on their device.
+        end: the id of the end token.
         most_logits: how many numbers a tensor of logits may have.
     """
 
-    def __init__(self, decoder: Decoder, like: Tensor, most_logits: int) -> None:
-        self._decoder, self._most_logits = decoder, most_logits
+    def __init__(self, decoder: Decoder, like: Tensor, end: int, most_logits: int) -> None:
+        self._decoder, self._end, self._most_logits = decoder, end, most_logits
         self._outputs = like.new_zeros(0, 0)
         self._totals = np.empty(0)
 
@@ -51,8 +53,7 @@ class Softmax:
         new = np.unique(slots[np.isnan(self._totals[slots])])
         for _ in self._complete(new):
             pass
-        found: np.ndarray = self._logit(slots, tokens) - self._totals[slots]
-        return found.clip(max=0.0)
+        return self._less(self._logit(slots, tokens), self._totals[slots])
 
     def likely(self, sentences: list[np.ndarray]) -> list[np.ndarray]:
         """Return, for the slots of each sentence, the tokens that are likely after one of them, in ascending order."""
@@ -61,9 +62,8 @@ class Softmax:
         peaks: dict[int, Tensor] = {}
         found: list[np.ndarray] = []
         first = 0
-        for logits, totals in self._complete(np.concatenate(sentences)):
-            last = first + len(logits)
-            log_probs = logits.sub_(totals)
+        for log_probs in self._complete(np.concatenate(sentences)):
+            last = first + len(log_probs)
             for number in range(np.searchsorted(ends, first, "right"), np.searchsorted(starts, last, "left")):
                 peak = log_probs[max(0, starts[number] - first) : ends[number] - first].amax(0)
                 peaks[number] = torch.maximum(peaks[number], peak) if number in peaks else peak
@@ -88,15 +88,13 @@ class Softmax:
         new, first, row = np.unique(slots[rough], return_index=True, return_inverse=True)
         if len(new):
             totals[rough] = self._totals_of_likely(new, sentences[rough][first], likely)[row] - _SLACK
+            words = self._decoder.words
+            known = np.concatenate([each + number * words for number, each in enumerate(likely)])
+            asked = tokens + sentences * words
+            outside = rough & (known[np.searchsorted(known, asked).clip(max=len(known) - 1)] != asked)
             # A token that is not among the likely ones adds itself to the total.
-            ends = np.cumsum([len(each) for each in likely])
-            key = self._decoder.words
-            known = np.concatenate(likely) + np.repeat(np.arange(len(likely)) * key, [len(each) for each in likely])
-            asked = tokens + sentences * key
-            outside = rough & (known[np.searchsorted(known, asked).clip(max=ends[-1] - 1)] != asked)
-            totals[outside] = np.logaddexp(totals[outside], logits[outside])
-        found: np.ndarray = logits - totals
-        return found.clip(max=0.0)
+            totals[outside] = np.logaddexp(totals[outside], self._rounded(logits[outside]))
+        return self._less(logits, totals)
 
     def _totals_of_likely(self, slots: np.ndarray, sentences: np.ndarray, likely: list[np.ndarray]) -> np.ndarray:
         """Return the total over the likely tokens of each slot's sentence (N)."""
@@ -116,13 +114,27 @@ class Softmax:
                 totals[group] = found[number, : len(group)]
         return totals
 
-    def _complete(self, slots: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
-        """Compute the totals of the slots; yields the logits and the totals, a portion of the slots at a time."""
+    def _less(self, logits: np.ndarray, totals: np.ndarray) -> np.ndarray:
+        """Return the log-probabilities, <= 0, of tokens with these logits (N) after positions with these totals (N)."""
+        # A total counts the token with its logit in the type of the outputs. Where the token has most of the total,
+        # bfloat16 would make it more or less probable by up to 3 %.
+        error = np.exp(logits - totals) - np.exp(self._rounded(logits) - totals)
+        found: np.ndarray = logits - (totals + np.log1p(error))
+        return found.clip(max=0.0)
+
+    def _rounded(self, logits: np.ndarray) -> np.ndarray:
+        rounded: np.ndarray = torch.from_numpy(logits).to(self._outputs.dtype).double().numpy()
+        return rounded
+
+    def _complete(self, slots: np.ndarray) -> Iterator[Tensor]:
+        """Compute the totals of the slots; yields all log-probabilities, a portion of the slots at a time."""
         for part in self._portions(len(slots), self._decoder.words):
-            logits = self._decoder.logits(pick(self._outputs, self._index(slots[part])), None).float()
-            totals = logits.logsumexp(-1, keepdim=True)
-            self._totals[slots[part]] = totals[:, 0].cpu().numpy()
-            yield logits, totals
+            logits = self._decoder.logits(pick(self._outputs, self._index(slots[part])), None)
+            log_probs = logits.log_softmax(-1, dtype=torch.float32)
+            # Any token tells the total; the end of the translation has a logit in every family.
+            totals = logits[:, self._end].double() - log_probs[:, self._end].double()
+            self._totals[slots[part]] = totals.cpu().numpy()
+            yield log_probs
 
     def _logit(self, slots: np.ndarray, tokens: np.ndarray) -> np.ndarray:
         logits = np.empty(len(slots))
