@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+Matrix = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 CORPUS_WISE = "corpus-wise"
 """Stands in the fingerprint of an aligner whose links depend on the other pairs of a call, and so in that of whatever
@@ -48,9 +52,17 @@ class Link(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WordAlignment:
-    """The links of one sentence pair, sorted by (source, target), each pair once."""
+    """How the words of one sentence pair are linked, and what the links were drawn from.
+
+    Attributes:
+        links: sorted by (source, target), each pair once.
+        witnesses: matrices of (source tokens, target tokens), 0..1, as many as the aligner heard: how probable each
+            thinks it that two words render each other. They say of a word that hangs on a weak link where else it could
+            belong. Empty where an aligner has links alone; comparisons leave them out.
+    """
 
     links: tuple[Link, ...]
+    witnesses: tuple[Matrix, ...] = field(default=(), compare=False, repr=False)
 
 
 @runtime_checkable

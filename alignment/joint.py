@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from spanferry.alignment.base import WordAlignment
+import numpy as np
+
+from spanferry.alignment.base import Matrix, WordAlignment
 from spanferry.alignment.lexical import LexicalAligner, best_links
 from spanferry.alignment.linking import Pair
 from spanferry.alignment.mt_encoder import MTEncoderAligner
@@ -86,10 +88,11 @@ class JointAligner:
             ConfigError: files of priors were given, but none for these languages.
             LanguageError: neither the model nor its adapter was taught ``source`` or ``target``.
         """
-        matrices = self._encoder.probabilities(pairs, source=source, target=target)
+        heard: list[Sequence[Matrix]] = [self._encoder.probabilities(pairs, source=source, target=target)]
         if self._lexical.knows(source, target):
-            counted = self._lexical.probabilities(pairs, source=source, target=target)
-            means = [(seen + known) / 2 for seen, known in zip(matrices, counted, strict=True)]
-        else:
-            means = [matrix.astype(float) for matrix in matrices]
-        return [best_links(mean, self._symmetrize, self._threshold, tolerance=_TOLERANCE) for mean in means]
+            heard.append(self._lexical.probabilities(pairs, source=source, target=target))
+        return [self._linked(witnesses) for witnesses in zip(*heard, strict=True)]
+
+    def _linked(self, witnesses: tuple[Matrix, ...]) -> WordAlignment:
+        mean: Matrix = np.mean(witnesses, axis=0, dtype=np.float64)
+        return best_links(mean, self._symmetrize, self._threshold, tolerance=_TOLERANCE, witnesses=witnesses)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from spanferry.alignment.base import CORPUS_WISE, Link, TokenizedText, WordAlignment
+from spanferry.alignment.base import CORPUS_WISE, Link, Matrix, TokenizedText, WordAlignment
 from spanferry.alignment.cooccurrence import Cells, Counts, Lexicon
 from spanferry.alignment.priors import Priors, PriorsByLanguage
 from spanferry.alignment.symmetrize import Links, get_symmetrization
@@ -108,7 +108,7 @@ class LexicalAligner:
             ConfigError: files of priors were given, but none for these languages.
         """
         matrices = self.probabilities(pairs, source=source, target=target)
-        return [best_links(matrix, self._symmetrize, self._threshold) for matrix in matrices]
+        return [best_links(each, self._symmetrize, self._threshold, witnesses=(each,)) for each in matrices]
 
     def knows(self, source: str, target: str) -> bool:
         """Say whether there are priors for these languages, in either direction.
@@ -152,11 +152,12 @@ class LexicalAligner:
 
 
 def best_links(
-    matrix: Array,
+    matrix: Matrix,
     symmetrize: Callable[[Links, Links], set[tuple[int, int]]],
     threshold: float,
     *,
     tolerance: float = 1e-6,
+    witnesses: tuple[Matrix, ...] = (),
 ) -> WordAlignment:
     """Link each row's best column and each column's best row, symmetrised.
 
@@ -165,6 +166,7 @@ def best_links(
         symmetrize: a function of `spanferry.alignment.symmetrize`.
         threshold: only links above it.
         tolerance: cells this close to the best, relative to it, are as good, and the first of them wins.
+        witnesses: what ``matrix`` was made of, passed on.
 
     >>> from spanferry.alignment.symmetrize import intersection
     >>> best_links(np.array([[0.9, 0.2], [0.1, 0.8]]), intersection, 0.1).links
@@ -176,10 +178,10 @@ def best_links(
     forward = {(i, j) for i, j in enumerate(rows) if matrix[i, j] > threshold}
     backward = {(i, j) for j, i in enumerate(columns) if matrix[i, j] > threshold}
     chosen = sorted(symmetrize(forward, backward))
-    return WordAlignment(tuple(Link(i, j, min(float(matrix[i, j]), 1.0)) for i, j in chosen))
+    return WordAlignment(tuple(Link(i, j, min(float(matrix[i, j]), 1.0)) for i, j in chosen), witnesses)
 
 
-def _first_best(matrix: Array, axis: int, tolerance: float) -> Any:
+def _first_best(matrix: Matrix, axis: int, tolerance: float) -> Any:
     """Index along ``axis`` of the first cell that is the best up to rounding, which differs from batch to batch."""
     return (matrix >= matrix.max(axis, keepdims=True) * (1 - tolerance)).argmax(axis)
 

@@ -33,6 +33,18 @@ def train_aligner(recipe: RecipePath) -> None:
 
 
 @models.command()
+def train_ranges(
+    recipe: RecipePath, quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False
+) -> None:
+    """Teach `alignment` where a span ends, from texts whose translators carried marks over."""
+    from spanferry.projection.range_recipe import RangeRecipe
+    from spanferry.projection.range_training import train_ranges as run
+
+    made = run(RangeRecipe.read(recipe), report=lambda step: None if quiet else print(step, file=sys.stderr))
+    print(f"{made.path}: learnt {made.taught:,} lessons; right in {made.right:,} of {made.tested:,} held out")
+
+
+@models.command()
 def train_tagger(
     data: Annotated[list[str], typer.Argument(help="Labelled files of any format; behind them the folder.")],
     *,

@@ -1,8 +1,13 @@
 """Spans carried by word alignment: the links of a span's words say where its place is.
 
-Two forms, by the setting ``form``:
+Three forms, by the setting ``form``:
 
-``"candidates"`` (default)
+``"learned"`` (default where the aligner says more than its links)
+    The ranges about the linked words are judged by a small network that learned from translators who carried marks over
+    (`spanferry.projection.range_model`): how sure the aligner's witnesses are of the words inside, of those at either
+    end, and of those just outside. The score of a projection is the probability of its range among all of them.
+
+``"candidates"`` (default for aligners that give links alone)
     Every target range that begins and ends at a linked word is a candidate for the span. A range is right in so far as
     the links of the span's words lead into it, and the links of its own words lead into the span; so its score is
     the F1 of the links ::
@@ -19,12 +24,13 @@ Two forms, by the setting ``form``:
     The span's linked target words, joined over gaps of at most ``max_gap`` words; the run with the largest share of
     the span's links is its place (Garcia-Ferrero et al. 2022, with runs joined correctly).
 
-The score of a projection is that of its range times the share of the span's words that it renders, each counted by its
-strongest link: a range that holds all links of a span can still be wrong when they are few or weak. (Area under the
-curve of right against wrong, with the factor and without: opinion targets en-es .80 and .68 with awesome-align, .66
-and .62 with SimAlign; Europarl entities with eflomal de .82 and .76, es .78 and .77, it .76 and .74.)
+The score of a projection in the last two forms is that of its range times the share of the span's words that it
+renders, each counted by its strongest link: a range that holds all links of a span can still be wrong when they are
+few or weak. (Area under the curve of right against wrong, with the factor and without: opinion targets en-es .80 and
+.68 with awesome-align, .66 and .62 with SimAlign; Europarl entities with eflomal de .82 and .76, es .78 and .77, it .76
+and .74.)
 
-In both forms, spans that stood apart in the source stay apart: the choice that is best as a whole wins, whatever the
+In all forms, spans that stood apart in the source stay apart: the choice that is best as a whole wins, whatever the
 order in the target (`spanferry.projection.selection`).
 """
 
@@ -33,20 +39,22 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from spanferry.alignment.base import Aligner, Link, Token, TokenizedText
 from spanferry.alignment.tokens import tokenize
 from spanferry.data.errors import ConfigError
 from spanferry.data.example import Span
 from spanferry.projection.base import Projection, Reason, TranslatedText
+from spanferry.projection.learned_ranges import Stretch, learned_candidates
 from spanferry.projection.links import trusted_links
+from spanferry.projection.range_model import load_range_model
 from spanferry.projection.ranges import link_candidates, run_candidates
 from spanferry.projection.selection import Candidate, select
 from spanferry.projection.snap import trim_punctuation
 from spanferry.translation.base import Segment
 
-Form = Literal["candidates", "min-max"]
+Form = Literal["auto", "learned", "candidates", "min-max"]
 Snap = Literal["auto", "token", "character"]
 TokenLink = tuple[Token, Token]
 """A token of the source, and one of the target that is linked with it."""
@@ -57,7 +65,8 @@ class AlignmentSettings:
     """How links become places.
 
     Attributes:
-        form: ``"candidates"`` or ``"min-max"``, see the module.
+        form: ``"learned"``, ``"candidates"`` or ``"min-max"``, see the module; ``"auto"``: ``"learned"`` for alignments
+            with witnesses, ``"candidates"`` for those without.
         gap_cost: candidates only: what an unaligned word inside a range weighs, in links, >= 0.
         max_gap: min-max only: the longest gap in words that joins two runs, >= 0.
         identical: link names, numbers and borrowed words that read the same on both sides, whatever the aligner says.
@@ -70,7 +79,7 @@ class AlignmentSettings:
         ConfigError: a value is out of range.
     """
 
-    form: Form = "candidates"
+    form: Form = "auto"
     gap_cost: float = 0.1
     max_gap: int = 2
     identical: bool = True
@@ -79,8 +88,8 @@ class AlignmentSettings:
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
-            ("form", self.form, ("candidates", "min-max")),
-            ("snap", self.snap, ("auto", "token", "character")),
+            ("form", self.form, get_args(Form)),
+            ("snap", self.snap, get_args(Snap)),
         ):
             if value not in allowed:
                 raise ConfigError(f"projection setting {name} is {value!r}, expected one of {', '.join(allowed)}")
@@ -114,7 +123,7 @@ class AlignmentProjector:
         self,
         aligner: Aligner,
         *,
-        form: Form = "candidates",
+        form: Form = "auto",
         gap_cost: float = 0.1,
         max_gap: int = 2,
         identical: bool = True,
@@ -132,9 +141,11 @@ class AlignmentProjector:
         `spanferry.alignment.tokens.tokenizer_name`.
         """
         used = self.settings
-        form = f"gap_cost={used.gap_cost}" if used.form == "candidates" else f"max_gap={used.max_gap}"
+        form = f"max_gap={used.max_gap}" if used.form == "min-max" else f"gap_cost={used.gap_cost}"
+        if used.form in ("auto", "learned"):
+            form += f",ranges={load_range_model().fingerprint}"
         return (
-            f"alignment/2(form={used.form},{form},identical={used.identical},snap={used.snap},"
+            f"alignment/3(form={used.form},{form},identical={used.identical},snap={used.snap},"
             f"min_score={used.min_score},aligner={self.aligner.fingerprint})"
         )
 
@@ -145,7 +156,7 @@ class AlignmentProjector:
         """
         work = [text for text in texts if text.spans]
         aligned = self._aligned(work, source, target)
-        done = (project_links(text, *row, self.settings) for text, row in zip(work, aligned, strict=True))
+        done = (project_links(text, *row, settings=self.settings) for text, row in zip(work, aligned, strict=True))
         return [next(done) if text.spans else () for text in texts]
 
     def links(self, texts: Sequence[TranslatedText], *, source: str, target: str) -> list[tuple[TokenLink, ...]]:
@@ -161,12 +172,9 @@ class AlignmentProjector:
         """
         work = [text for text in texts if text.spans]
         found = []
-        for text, (here, there, links) in zip(work, self._aligned(work, source, target), strict=True):
+        for text, (here, there, links, _) in zip(work, self._aligned(work, source, target), strict=True):
             trusted = trusted_links(
-                [text.source[start:end] for start, end in here],
-                [text.target[start:end] for start, end in there],
-                links,
-                identical=self.settings.identical,
+                _words(text.source, here), _words(text.target, there), links, identical=self.settings.identical
             )
             found.append(tuple(sorted((here[i], there[j]) for i, j, _ in trusted)))
         done = iter(found)
@@ -174,8 +182,8 @@ class AlignmentProjector:
 
     def _aligned(
         self, texts: Sequence[TranslatedText], source: str, target: str
-    ) -> list[tuple[tuple[Token, ...], tuple[Token, ...], list[Link]]]:
-        """Return, a text with spans, the tokens of both sides and the aligner's links between them."""
+    ) -> list[tuple[tuple[Token, ...], tuple[Token, ...], list[Link], list[Stretch]]]:
+        """Return, a text with spans, the tokens of both sides, the links between them, and what was aligned alone."""
         source_tokens = _tokens([text.source for text in texts], [text.source_tokens for text in texts], source)
         target_tokens = _tokens([text.target for text in texts], [text.target_tokens for text in texts], target)
         pieces = [_pieces(*row) for row in zip(texts, source_tokens, target_tokens, strict=True)]
@@ -183,12 +191,14 @@ class AlignmentProjector:
         alignments = iter(self.aligner.align(pairs, source=source, target=target) if pairs else ())
         aligned = []
         for here, there, row in zip(source_tokens, target_tokens, pieces, strict=True):
-            links = [
-                Link(i + piece.source_offset, j + piece.target_offset, score)
-                for piece in row
-                for i, j, score in next(alignments).links
-            ]
-            aligned.append((here, there, links))
+            links: list[Link] = []
+            stretches: list[Stretch] = []
+            for piece in row:
+                found, (top, left) = next(alignments), (piece.source_offset, piece.target_offset)
+                links += [Link(i + top, j + left, score) for i, j, score in found.links]
+                rows, columns = (top, top + len(piece.source.tokens)), (left, left + len(piece.target.tokens))
+                stretches.append(Stretch(rows, columns, found.witnesses))
+            aligned.append((here, there, links, stretches))
         return aligned
 
 
@@ -206,9 +216,18 @@ def project_links(
     source_tokens: Sequence[Token],
     target_tokens: Sequence[Token],
     links: Iterable[Link],
+    stretches: Sequence[Stretch] = (),
+    *,
     settings: AlignmentSettings = AlignmentSettings(),
 ) -> tuple[Projection, ...]:
     """Project the spans of one text along given links between its tokens: the pure heart of `AlignmentProjector`.
+
+    Args:
+        text: its spans are carried.
+        source_tokens, target_tokens: of the whole text.
+        links: between them, by number.
+        stretches: what was aligned by itself, with its witnesses; empty means the whole text, by links alone.
+        settings: how.
 
     >>> text = TranslatedText("the red house", "la casa roja", (Span(4, 13, "THING"),))
     >>> words = [Token(0, 3), Token(4, 7), Token(8, 13)], [Token(0, 2), Token(3, 7), Token(8, 12)]
@@ -216,17 +235,24 @@ def project_links(
     >>> text.target[projection.target.start : projection.target.end], projection.score
     ('casa roja', 1.0)
     """
-    source_words = [text.source[start:end] for start, end in source_tokens]
-    target_words = [text.target[start:end] for start, end in target_tokens]
+    source_words, target_words = _words(text.source, source_tokens), _words(text.target, target_tokens)
     trusted = trusted_links(source_words, target_words, links, identical=settings.identical)
     ranges = [_token_range(span, source_tokens) for span in text.spans]
-    if settings.form == "candidates":
+    form = settings.form
+    if form == "auto":
+        form = "learned" if any(each.witnesses for each in stretches) else "candidates"
+    if form == "learned":
+        whole = stretches or (Stretch((0, len(source_words)), (0, len(target_words))),)
+        candidates = learned_candidates(
+            ranges, trusted, source_words, target_words, whole, identical=settings.identical
+        )
+    elif form == "candidates":
         candidates = link_candidates(ranges, trusted, len(source_words), len(target_words), settings.gap_cost)
     else:
         candidates = run_candidates(ranges, trusted, len(source_words), len(target_words), settings.max_gap)
     chosen, exact = select([(span.start, span.end) for span in text.spans], candidates)
     whole_tokens = settings.snap == "token" or (settings.snap == "auto" and text.target_tokens is not None)
-    method = "alignment" if settings.form == "candidates" else "min-max"  # its name in the table
+    method = "min-max" if form == "min-max" else "alignment"  # its name in the table
     remark = "" if exact else "search cut off: a better set of places may exist"
     projections = []
     for span, words, options, place in zip(text.spans, ranges, candidates, chosen, strict=True):
@@ -234,7 +260,7 @@ def project_links(
             projections.append(Projection(span, None, method, reason=_why(span, options, text)))
             continue
         strength, here, there = _coverage(words, place, trusted)
-        score = min(1.0, round(place.score * strength, 6))
+        score = min(1.0, round(place.score if form == "learned" else place.score * strength, 6))
         if score < settings.min_score:
             detail = f"best place scores {score:.3f}, threshold {settings.min_score}"
             projections.append(Projection(span, None, method, score, Reason.LOW_SCORE, detail, here, there))
@@ -245,6 +271,10 @@ def project_links(
         goal = Span(start, end, span.label, span.field)
         projections.append(Projection(span, goal, method, score, None, remark, here, there))
     return tuple(projections)
+
+
+def _words(text: str, tokens: Iterable[Token]) -> list[str]:
+    return [text[start:end] for start, end in tokens]
 
 
 def _coverage(words: tuple[int, int], place: Candidate, links: Iterable[Link]) -> tuple[float, float, float]:

@@ -18,7 +18,9 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from spanferry.alignment.base import Link
+import numpy as np
+
+from spanferry.alignment.base import Link, Matrix
 
 # Unicode counts these as punctuation, yet they stand for a word ("%" for "percent", "&" for "and").
 _SIGNS = frozenset("%‰٪％&＆#＃@＠*＊/／\\")
@@ -42,6 +44,28 @@ def trusted_links(
     taken = set(same.values())
     kept = [link for link in kept if link[0] not in same and link[1] not in taken]
     return kept + [Link(i, j) for i, j in same.items()]
+
+
+def trusted_matrix(
+    source_words: Sequence[str], target_words: Sequence[str], matrix: Matrix, *, identical: bool = True
+) -> Matrix:
+    """Do to a matrix of (source words, target words), 0..1, what `trusted_links` does to links.
+
+    >>> trusted_matrix(["In", "Rome", "."], ["A", "Roma", "."], np.full((3, 3), 0.5)).tolist()
+    [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0], [0.0, 0.0, 0.5]]
+    >>> trusted_matrix(["Ana", "rests"], ["Descansa", "Ana"], np.full((2, 2), 0.5)).tolist()
+    [[0.0, 1.0], [0.5, 0.0]]
+    """
+    source = list(map(_surface, source_words))
+    target = list(map(_surface, target_words))
+    marks = [np.array([word.is_mark for word in side], dtype=bool) for side in (source, target)]
+    trusted = np.where(marks[0][:, None] == marks[1], matrix, 0.0)
+    if identical and (same := _same_words(source, target)):
+        rows, columns = list(same), list(same.values())
+        trusted[rows, :] = 0.0
+        trusted[:, columns] = 0.0
+        trusted[rows, columns] = 1.0
+    return trusted
 
 
 class _Surface(NamedTuple):

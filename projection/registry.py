@@ -91,8 +91,8 @@ def load_projector(name: str, aligners: Aligners | None = None, /, **settings: A
         ConfigError: the name or a setting is unknown, a required setting is missing, or a value is out of range.
         DataError: the calibration cannot be read.
 
-    >>> load_projector("alignment", aligner="fake", gap_cost=0.2).fingerprint[:43]
-    'alignment/2(form=candidates,gap_cost=0.2,id'
+    >>> load_projector("alignment", aligner="fake", gap_cost=0.2).fingerprint[:42]
+    'alignment/3(form=auto,gap_cost=0.2,ranges='
     >>> load_projector("alignment", aligner="fake", gapcost=0.2)
     Traceback (most recent call last):
         ...

@@ -41,7 +41,7 @@ def project(
         target_tokens=there.tokens,
     )
     pairs = [tuple(map(int, link.split("-"))) for link in links.split()]
-    found = project_links(text, here.tokens, there.tokens, [Link(i, j) for i, j in pairs], settings)
+    found = project_links(text, here.tokens, there.tokens, [Link(i, j) for i, j in pairs], settings=settings)
     return found, [None if p.target is None else text.target[p.target.start : p.target.end] for p in found]
 
 
@@ -105,7 +105,8 @@ def test_scores_of_links_count() -> None:
     here, there = from_words(["place"]), from_words(["le", "gros", "lieu"])
     text = TranslatedText(here.text, there.text, (Span(0, 5, "X"),))
     links = [Link(0, 0, 0.2), Link(0, 2, 0.9)]
-    [weak_form] = project_links(text, here.tokens, there.tokens, links, AlignmentSettings(form="min-max", max_gap=0))
+    settings = AlignmentSettings(form="min-max", max_gap=0)
+    [weak_form] = project_links(text, here.tokens, there.tokens, links, settings=settings)
     assert weak_form.target == Span(8, 12, "X")
     # 0.9 of 1.1 in links lead there, and the strongest of them has 0.9.
     assert weak_form.score == pytest.approx(0.9 / 1.1 * 0.9, abs=1e-6)
@@ -268,7 +269,7 @@ def anything(draw: st.DrawFn) -> tuple[TranslatedText, list[Link]]:
 def run(case: tuple[TranslatedText, list[Link]], settings: AlignmentSettings) -> tuple[Projection, ...]:
     text, links = case
     assert text.source_tokens is not None and text.target_tokens is not None
-    return project_links(text, text.source_tokens, text.target_tokens, links, settings)
+    return project_links(text, text.source_tokens, text.target_tokens, links, settings=settings)
 
 
 def disjoint(one: Span, other: Span) -> bool:

@@ -225,7 +225,7 @@ def test_another_method_is_refused(calibration: Calibration, tmp_path: Path) -> 
     path = tmp_path / "calibration.json"
     calibration.save(path)
     with pytest.raises(
-        ConfigError, match=r"calibration\.json: .*fitted for 'alignment/2\(form=candidates.*gap_cost=0\.5"
+        ConfigError, match=r"calibration\.json: .*fitted for 'alignment/3\(form=auto.*gap_cost=0\.5"
     ):
         load_projector("alignment", aligner=FakeAligner({}), gap_cost=0.5, calibration=str(path))
 

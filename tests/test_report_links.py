@@ -53,12 +53,12 @@ def used(monkeypatch: pytest.MonkeyPatch) -> Pairs:
     carry = by_alignment.project_links
 
     def watched(
-        text: TranslatedText, here: list[Token], there: list[Token], links: list[Link], settings: Any
+        text: TranslatedText, here: list[Token], there: list[Token], links: list[Link], stretches: Any, *, settings: Any
     ) -> tuple[Any, ...]:
         words = [text.source[slice(*token)] for token in here], [text.target[slice(*token)] for token in there]
         for i, j, _ in trusted_links(*words, links, identical=settings.identical):
             seen.add((text.source, text.target, *here[i], *there[j]))
-        return carry(text, here, there, links, settings)
+        return carry(text, here, there, links, stretches, settings=settings)
 
     monkeypatch.setattr(by_alignment, "project_links", watched)
     return seen

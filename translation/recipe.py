@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
@@ -107,18 +108,8 @@ class OptimizerSettings(_Settings):
     """bfloat16: forward and backward under autocast, weights and optimizer stay in float32."""
 
 
-class RunSettings(_Settings):
-    """What every training run has: a name, a folder, an optimizer, checkpoints."""
-
-    name: str
-    output: Path
-    optimizer: OptimizerSettings
-    save_minutes: float = Field(default=5.0, gt=0)
-    keep_checkpoints: int = Field(default=3, ge=1)
-    report_steps: int = Field(default=50, ge=1)
-    loader_workers: int = Field(default=0, ge=0)
-    """Processes that make batches; a fast GPU wants some, a CPU none."""
-    seed: int = 1
+class Recipe(_Settings, ABC):
+    """A file of settings whose paths are relative to its folder."""
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -139,6 +130,24 @@ class RunSettings(_Settings):
         except ValidationError as error:
             raise ConfigError(f"{path}: {_explain(error, cls)}") from error
         return recipe.relative_to(path.parent)
+
+    @abstractmethod
+    def relative_to(self, folder: Path) -> Self:
+        """Return the recipe with its paths seen from `folder`."""
+
+
+class RunSettings(Recipe):
+    """What every training run has: a name, a folder, an optimizer, checkpoints."""
+
+    name: str
+    output: Path
+    optimizer: OptimizerSettings
+    save_minutes: float = Field(default=5.0, gt=0)
+    keep_checkpoints: int = Field(default=3, ge=1)
+    report_steps: int = Field(default=50, ge=1)
+    loader_workers: int = Field(default=0, ge=0)
+    """Processes that make batches; a fast GPU wants some, a CPU none."""
+    seed: int = 1
 
     def relative_to(self, folder: Path) -> Self:
         """Return the recipe with its paths seen from `folder`."""
