@@ -105,13 +105,14 @@ def align_by_similarity(
     Returns:
         One alignment a pair, in order. A score is the similarity ``(1 + cos) / 2``, or with ``softmax`` and ``entmax``
         the harmonic mean of the two probabilities, with ``mutual`` the geometric mean; the highest of its subwords.
+        With ``mutual`` on words, all these means are the alignment's witness.
     """
     order = sorted(dict.fromkeys(pairs), key=lambda pair: sum(len(text.text) for text in pair))
     alignments: dict[Pair, WordAlignment] = {}
     for begin in range(0, len(order), chunk):
         part = order[begin : begin + chunk]
         left, right = encoder.encode(([pair[0] for pair in part], source), ([pair[1] for pair in part], target))
-        for number, alignment in _link(_prepare(left, settings), _prepare(right, settings), settings):
+        for number, alignment in _link(_prepare(left, settings), _prepare(right, settings), settings, part):
             alignments[part[number]] = alignment
     return [alignments.get(pair, WordAlignment(())) for pair in pairs]  # `_link` leaves out what has an empty side
 
@@ -144,10 +145,8 @@ def word_probabilities(
         left, right = (_prepare(side, settings) for side in sides)
         for group, dots, sizes in _products(left, right):
             forward, backward = matching.softmax_probability(dots / temperature, sizes)
-            probability = (forward * backward).sqrt().cpu().numpy()
-            for row, number in enumerate(group.tolist()):
-                rows, columns = (side.words[side.starts[number] : side.starts[number + 1]] for side in (left, right))
-                found[part[number]][np.ix_(rows, columns)] = probability[row, : len(rows), : len(columns)]
+            matrices = _by_words((forward * backward).sqrt(), group, left, right, part)
+            found |= dict(zip([part[number] for number in group.tolist()], matrices, strict=True))
     return [found[pair] for pair in pairs]
 
 
@@ -171,8 +170,23 @@ def _mean_by_word(side: Packed) -> Packed:
     return Packed(means, keys % most, starts)
 
 
-def _link(source: Packed, target: Packed, settings: LinkSettings) -> Iterator[tuple[int, WordAlignment]]:
+def _by_words(
+    cells: torch.Tensor, group: Any, source: Packed, target: Packed, pairs: Sequence[Pair]
+) -> Iterator[Matrix]:
+    """Yield, a pair of ``group``, its (rows, columns) of ``cells`` as a matrix of all its words, zeros between them."""
+    values = cells.cpu().numpy()
+    for row, number in enumerate(group.tolist()):
+        rows, columns = (side.words[side.starts[number] : side.starts[number + 1]] for side in (source, target))
+        matrix = np.zeros([len(text.tokens) for text in pairs[number]], dtype=np.float32)
+        matrix[np.ix_(rows, columns)] = values[row, : len(rows), : len(columns)]
+        yield matrix
+
+
+def _link(
+    source: Packed, target: Packed, settings: LinkSettings, pairs: Sequence[Pair]
+) -> Iterator[tuple[int, WordAlignment]]:
     """Yield (number of the pair, its links); pairs with an empty side are left out."""
+    heard = settings.method == "mutual" and settings.unit == "word"
     for group, dots, sizes in _products(source, target):
         links, scores = _match(dots, sizes, settings)
         found = links.nonzero(as_tuple=True)
@@ -180,7 +194,11 @@ def _link(source: Packed, target: Packed, settings: LinkSettings) -> Iterator[tu
         pair, row, column = (axis.cpu().numpy() for axis in found)
         left = source.words[source.starts[group[pair]] + row]
         right = target.words[target.starts[group[pair]] + column]
-        yield from zip(group.tolist(), _alignments(len(group), pair, left, right, score), strict=True)
+        alignments = _alignments(len(group), pair, left, right, score)
+        if heard:
+            matrices = _by_words(scores, group, source, target, pairs)
+            alignments = (WordAlignment(each.links, (one,)) for each, one in zip(alignments, matrices, strict=True))
+        yield from zip(group.tolist(), alignments, strict=True)
 
 
 def _products(source: Packed, target: Packed) -> Iterator[tuple[Any, torch.Tensor, torch.Tensor]]:
