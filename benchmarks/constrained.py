@@ -173,8 +173,7 @@ class DepthFirst:
     """The baseline, for one sentence."""
 
     batch = 16
-    deadline = float("inf")
-    """CPU-seconds of this process after which it raises `OutOfTime`."""
+    deadline = float("inf")  # CPU-seconds of this process after which it raises OutOfTime
 
     def __init__(self, scorer: TorchScorer, source: str, options: argparse.Namespace, n_best: int) -> None:
         self.model, self.n_best = scorer.model, n_best
