@@ -70,7 +70,12 @@ class Packed:
     starts: Integers
 
     def part(self, begin: int, end: int) -> Packed:
-        """Return the texts ``begin:end`` alone; the vectors are not copied."""
+        """Return the texts ``begin:end`` alone; the vectors are not copied.
+
+        >>> packed = Packed(torch.zeros(3, 2), words=np.array([0, 1, 0]), starts=np.array([0, 2, 3]))
+        >>> packed.part(1, 2).words.tolist(), packed.part(1, 2).starts.tolist()
+        ([0], [0, 1])
+        """
         rows = slice(self.starts[begin], self.starts[end])
         return Packed(self.vectors[rows], self.words[rows], self.starts[begin : end + 1] - self.starts[begin])
 
@@ -141,7 +146,7 @@ class SubwordEncoder:
         self._state = HiddenState(model, layer)
 
     def encode(self, *sides: tuple[Sequence[TokenizedText], str]) -> list[Packed]:
-        """Return the vectors of every subword, one `Packed` a side; a side is texts and their language.
+        """Return the vectors of every subword, one `Packed` a side; a side is texts and their language's FLORES-200 code.
 
         The sides are read together, so that texts of like length meet, whichever side they stand on: less padding, and
         fewer passes.
