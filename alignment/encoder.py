@@ -146,7 +146,7 @@ class SubwordEncoder:
         self._state = HiddenState(model, layer)
 
     def encode(self, *sides: tuple[Sequence[TokenizedText], str]) -> list[Packed]:
-        """Return the vectors of every subword, one `Packed` a side; a side is texts and their language's FLORES-200 code.
+        """Return the vectors of every subword, one `Packed` a side: texts, and their FLORES-200 code.
 
         The sides are read together, so that texts of like length meet, whichever side they stand on: less padding, and
         fewer passes.
