@@ -41,11 +41,15 @@ SETTINGS: dict[str, Callable[[Dictionary], dict[str, Any]]] = {
 }
 
 
-@pytest.fixture(params=sorted(PROJECTORS.builtin))
+# A method with a setting that makes another method of it: name, and the setting.
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {"alignment, learned": ("alignment", {"form": "learned"})}
+
+
+@pytest.fixture(params=[*sorted(PROJECTORS.builtin), *VARIANTS])
 def make(request: pytest.FixtureRequest) -> Callable[..., Projector]:
     """A maker of the projector under test: dictionary -> projector."""
-    name = request.param
-    return lambda dictionary=None: load_projector(name, **SETTINGS[name](dictionary or {}))
+    name, others = VARIANTS.get(request.param, (request.param, {}))
+    return lambda dictionary=None: load_projector(name, **SETTINGS[name](dictionary or {}), **others)
 
 
 def spans_of(text: str, *labelled: tuple[str, str]) -> tuple[Span, ...]:
