@@ -39,6 +39,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 from spanferry.alignment.base import Aligner, Link, Token, TokenizedText
@@ -74,6 +75,7 @@ class AlignmentSettings:
             the source span has it too. ``"auto"``: ``"token"`` where the data brings its own target tokens (labels then
             stand on whole tokens, glued punctuation included), else ``"character"``.
         min_score: a span whose best place scores less has none, reason ``low_score``; 0..1.
+        ranges: learned only: the network, ``"bundled"`` or a file of `spanferry models train-ranges`.
 
     Raises:
         ConfigError: a value is out of range.
@@ -85,6 +87,7 @@ class AlignmentSettings:
     identical: bool = True
     snap: Snap = "auto"
     min_score: float = 0.0
+    ranges: str | Path = "bundled"
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -105,7 +108,11 @@ class AlignmentProjector:
 
     Args:
         aligner: where the links come from.
-        form, gap_cost, max_gap, identical, snap, min_score: see `AlignmentSettings`.
+        form, gap_cost, max_gap, identical, snap, min_score, ranges: see `AlignmentSettings`.
+
+    Raises:
+        ConfigError: a setting is out of range.
+        ModelError: the network cannot be read.
 
     >>> from spanferry.alignment.base import WordAlignment
     >>> class Reversed:
@@ -129,9 +136,11 @@ class AlignmentProjector:
         identical: bool = True,
         snap: Snap = "auto",
         min_score: float = 0.0,
+        ranges: str | Path = "bundled",
     ) -> None:
         self.aligner = aligner
-        self.settings = AlignmentSettings(form, gap_cost, max_gap, identical, snap, min_score)
+        self.settings = AlignmentSettings(form, gap_cost, max_gap, identical, snap, min_score, ranges)
+        self._ranges = load_range_model(ranges).fingerprint if form in ("auto", "learned") else ""
 
     @property
     def fingerprint(self) -> str:
@@ -142,8 +151,8 @@ class AlignmentProjector:
         """
         used = self.settings
         form = f"max_gap={used.max_gap}" if used.form == "min-max" else f"gap_cost={used.gap_cost}"
-        if used.form in ("auto", "learned"):
-            form += f",ranges={load_range_model().fingerprint}"
+        if self._ranges:
+            form += f",ranges={self._ranges}"
         return (
             f"alignment/3(form={used.form},{form},identical={used.identical},snap={used.snap},"
             f"min_score={used.min_score},aligner={self.aligner.fingerprint})"
@@ -244,7 +253,13 @@ def project_links(
     if form == "learned":
         whole = stretches or (Stretch((0, len(source_words)), (0, len(target_words))),)
         candidates = learned_candidates(
-            ranges, trusted, source_words, target_words, whole, identical=settings.identical
+            ranges,
+            trusted,
+            source_words,
+            target_words,
+            whole,
+            model=load_range_model(settings.ranges),
+            identical=settings.identical,
         )
     elif form == "candidates":
         candidates = link_candidates(ranges, trusted, len(source_words), len(target_words), settings.gap_cost)

@@ -9,7 +9,7 @@ import numpy as np
 
 from spanferry.alignment.base import Link, Matrix
 from spanferry.projection.range_features import Views, span_ranges, views
-from spanferry.projection.range_model import load_range_model
+from spanferry.projection.range_model import RangeModel
 from spanferry.projection.selection import Candidate
 
 # Ranges less probable than this are not worth trying, whatever becomes of the others.
@@ -37,6 +37,7 @@ def learned_candidates(
     target_words: Sequence[str],
     stretches: Sequence[Stretch],
     *,
+    model: RangeModel,
     identical: bool = True,
 ) -> list[list[Candidate]]:
     """Return, a span, its ranges with their probabilities, the most probable first; none where no link leaves the span.
@@ -45,7 +46,9 @@ def learned_candidates(
 
     >>> words = ["big", "red", "house"], ["casa", "roja", "grande"]
     >>> links = [Link(0, 2), Link(1, 1), Link(2, 0)]
-    >>> [options] = learned_candidates([(1, 3)], links, *words, [Stretch((0, 3), (0, 3))])
+    >>> from spanferry.projection.range_model import load_range_model
+    >>> whole = Stretch((0, 3), (0, 3))
+    >>> [options] = learned_candidates([(1, 3)], links, *words, [whole], model=load_range_model())
     >>> options[0].start, options[0].end, options[0].score > 0.9
     (0, 2, True)
     """
@@ -60,7 +63,7 @@ def learned_candidates(
         if key not in seen:
             seen[key] = _window(stretches[slice(*key)], links, source_words, target_words, identical)
         middle = (span[0] + span[1]) / (2 * max(len(source_words), 1))
-        candidates.append(_judged(span, seen[key], middle, len(target_words)))
+        candidates.append(_judged(span, seen[key], model, middle, len(target_words)))
     return candidates
 
 
@@ -96,13 +99,15 @@ def _window(
     return _Window(top, left, pair)
 
 
-def _judged(span: tuple[int, int], window: _Window, middle: float, target_length: int) -> list[Candidate]:
+def _judged(
+    span: tuple[int, int], window: _Window, model: RangeModel, middle: float, target_length: int
+) -> list[Candidate]:
     """Return the candidates of a span whose middle lies at so much of its text, 0..1."""
     begin, end = max(span[0] - window.top, 0), min(span[1] - window.top, len(window.pair.source_lengths))
     ranges = span_ranges((begin, end), window.pair) if begin < end else None
     if ranges is None:
         return []
-    probabilities = load_range_model().probabilities(ranges.features)
+    probabilities = model.probabilities(ranges.features)
     places = zip((ranges.starts + window.left).tolist(), (ranges.ends + window.left).tolist(), strict=True)
     found = [
         Candidate(start, end, score, abs((start + end) / (2 * target_length) - middle))

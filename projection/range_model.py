@@ -72,14 +72,15 @@ class RangeModel:
 
 
 @lru_cache(maxsize=4)
-def load_range_model(path: Path = BUNDLED) -> RangeModel:
-    """Read a model.
+def load_range_model(path: str | Path = "bundled") -> RangeModel:
+    """Read a model, once: ``"bundled"``, the one that is shipped, or a file.
 
     Raises:
         ModelError: the file cannot be read, or its features are not those of this version.
     """
     from safetensors import SafetensorError, safe_open
 
+    path = BUNDLED if path == "bundled" else Path(path).expanduser()
     try:
         with safe_open(path, "np") as file:
             names = (file.metadata() or {}).get("features", "")

@@ -174,11 +174,12 @@ def test_a_span_sees_its_own_stretches_alone() -> None:
     source, target = ["Rome", "I", "like", "Rome"], ["Rom", "Ich", "mag", "Rom"]
     here, there = Stretch((0, 1), (0, 1), (np.ones((1, 1)),)), Stretch((1, 4), (1, 4), (np.eye(3),))
     links = [Link(i, i) for i in range(4)]
-    candidates = learned_candidates([(3, 4), (0, 2)], links, source, target, [here, there])
+    model = load_range_model()
+    candidates = learned_candidates([(3, 4), (0, 2)], links, source, target, [here, there], model=model)
     assert min(option.start for option in candidates[0]) >= 1
     assert (candidates[0][0].start, candidates[0][0].end) == (3, 4)
     assert (candidates[1][0].start, candidates[1][0].end) == (0, 2)  # one that has words in both
-    assert learned_candidates([(0, 1)], links, source, target, [there]) == [[]]
+    assert learned_candidates([(0, 1)], links, source, target, [there], model=model) == [[]]
 
 
 def test_what_was_not_aligned_is_truncated_and_what_has_no_link_unaligned() -> None:
@@ -279,7 +280,11 @@ def test_training_learns_from_translators_and_repeats_itself(tmp_path: Path) -> 
     first = made.path.read_bytes()
     assert train_ranges(recipe(tmp_path)).path.read_bytes() == first
     load_range_model.cache_clear()
-    assert load_range_model(made.path).fingerprint != load_range_model().fingerprint
+    own = AlignmentProjector(FakeAligner(), ranges=str(made.path))
+    assert load_range_model(made.path).fingerprint in own.fingerprint
+    assert own.fingerprint != AlignmentProjector(FakeAligner()).fingerprint
+    with pytest.raises(ModelError, match=r"none\.safetensors"):
+        AlignmentProjector(FakeAligner(), ranges=str(tmp_path / "none.safetensors"))
 
 
 def test_phrases_that_teach_nothing_are_left_out(tmp_path: Path) -> None:
