@@ -118,14 +118,14 @@ class LexicalAligner:
         """
         return bool(self._lexicon(source, target)[0].words)
 
-    def probabilities(self, pairs: Sequence[Pair], *, source: str, target: str) -> list[Array]:
+    def probabilities(self, pairs: Sequence[Pair], *, source: str, target: str) -> list[Matrix]:
         """Return, a pair, (source words, target words): the geometric mean of both directions' posteriors, 0..1.
 
         Raises:
             ConfigError: see `align`.
         """
         priors, lexicon = self._lexicon(source, target)
-        matrices = [np.zeros((len(left.tokens), len(right.tokens))) for left, right in pairs]
+        matrices = [np.zeros((len(left.tokens), len(right.tokens)), dtype=np.float32) for left, right in pairs]
         words = [tuple([word.lower() for word in text.words[:_MOST_WORDS]] for text in pair) for pair in pairs]
         speaking = [number for number, pair in enumerate(words) if all(pair)]
         parts = -(-len(speaking) // _MOST_PAIRS)
