@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from spanferry.alignment.adapter_recipe import AdapterRecipe
+from spanferry.projection.range_recipe import RangeRecipe
 from spanferry.translation.recipe import TrainRecipe
 
 
@@ -34,4 +35,10 @@ def test_the_documented_recipe_for_an_adapter_is_read(documented: list[Path]) ->
     recipe = AdapterRecipe.read(documented[1])
     assert recipe.model == "facebook/nllb-200-distilled-600M"
     assert recipe.targets == ["fc1", "fc2"]
-    assert len(documented) == 2
+
+
+def test_the_documented_recipe_for_ranges_is_read(documented: list[Path]) -> None:
+    recipe = RangeRecipe.read(documented[2])
+    assert recipe.aligner == "mt-encoder" and recipe.data[0].inline_marks
+    assert recipe.output.name == "my-ranges.safetensors"
+    assert len(documented) == 3
