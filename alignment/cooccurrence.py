@@ -29,7 +29,7 @@ class Cells:
     """Sentence pairs over the words of both sides.
 
     Attributes:
-        source_words, target_words: the distinct words of each side, in lower case.
+        source_words, target_words: the distinct words of each side, folded.
         sources, targets: (cells,), the two words of each cell, as indices into these.
         pairs: for each sentence pair, (source words, target words), the cell of each two words.
         sentences: for each sentence pair, the indices of its source words and of its target words.
@@ -79,20 +79,30 @@ class Counts:
 
 
 class Lexicon:
-    """Priors, made ready to be asked for the words of any text."""
+    """Priors, made ready to be asked for the words of any text, in whatever spelling of case.
+
+    Words are folded (Unicode's full case folding), so that what was counted of ``Ausschuss`` is known of the older
+    ``Ausschuß``, too, and of ``AUSSCHUSS``.
+
+    >>> from collections import Counter
+    >>> lexicon = Lexicon(Priors(words=Counter({("committee", "ausschuss"): 3, ("committee", "ausschuß"): 1})))
+    >>> lexicon.counts(lexicon.cells([(["committee"], ["ausschuss"])])).cells.tolist()
+    [4.0]
+    """
 
     def __init__(self, priors: Priors) -> None:
         self._counts: dict[tuple[str, str], float] = {}
         self._sources: dict[str, float] = {}
         self._targets: dict[str, float] = {}
         self._nulls: tuple[dict[str, float], dict[str, float]] = ({}, {})
-        for (source, target), count in priors.words.items():
+        for words, count in priors.words.items():
+            source, target = (word if word == NULL else word.casefold() for word in words)
             if target == NULL:
-                self._nulls[0][source] = count
+                self._nulls[0][source] = self._nulls[0].get(source, 0.0) + count
             elif source == NULL:
-                self._nulls[1][target] = count
+                self._nulls[1][target] = self._nulls[1].get(target, 0.0) + count
             else:
-                self._counts[source, target] = count
+                self._counts[source, target] = self._counts.get((source, target), 0.0) + count
                 self._sources[source] = self._sources.get(source, 0.0) + count
                 self._targets[target] = self._targets.get(target, 0.0) + count
         self._totals = [
@@ -101,7 +111,7 @@ class Lexicon:
         ]
 
     def cells(self, pairs: Sequence[tuple[Sequence[str], Sequence[str]]]) -> Cells:
-        """Return the cells of sentence pairs of words in lower case; no side is empty."""
+        """Return the cells of sentence pairs of folded words (`str.casefold`); no side is empty."""
         numbers: tuple[dict[str, int], dict[str, int]] = ({}, {})
         sentences = [(_numbered(source, numbers[0]), _numbered(target, numbers[1])) for source, target in pairs]
         width = len(numbers[1])

@@ -92,7 +92,7 @@ class LexicalAligner:
         self._readings, self._threshold = readings, threshold
         self._priors = PriorsByLanguage(priors)
         self._lexicons: dict[tuple[str, str], tuple[Priors, Lexicon]] = {}
-        self._fingerprint = f"lexical:{self._priors.fingerprint}:{readings}:{threshold}:{symmetrization}"
+        self._fingerprint = f"lexical/2:{self._priors.fingerprint}:{readings}:{threshold}:{symmetrization}"
         if readings > 1:
             self._fingerprint += f":{CORPUS_WISE}"
 
@@ -126,7 +126,7 @@ class LexicalAligner:
         """
         priors, lexicon = self._lexicon(source, target)
         matrices = [np.zeros((len(left.tokens), len(right.tokens)), dtype=np.float32) for left, right in pairs]
-        words = [tuple([word.lower() for word in text.words[:_MOST_WORDS]] for text in pair) for pair in pairs]
+        words = [tuple([word.casefold() for word in text.words[:_MOST_WORDS]] for text in pair) for pair in pairs]
         speaking = [number for number, pair in enumerate(words) if all(pair)]
         parts = -(-len(speaking) // _MOST_PAIRS)
         for part in range(parts):
