@@ -20,7 +20,7 @@ from spanferry.alignment.linking import Pair
 from spanferry.alignment.priors import NULL, Priors, PriorsByLanguage, read_priors, write_priors
 from spanferry.alignment.priors_training import count_links, make_priors
 from spanferry.alignment.statistical import EflomalAligner
-from spanferry.alignment.tokens import from_words, split_on_space
+from spanferry.alignment.tokens import from_words, split_on_space, tokenize
 from spanferry.alignment.word_order import posterior
 from spanferry.data.errors import ConfigError, DataError
 from spanferry.flows.cli import app
@@ -290,3 +290,14 @@ def test_nothing_to_count_is_said() -> None:
     pytest.importorskip("eflomal")
     with pytest.raises(DataError, match="no pair has words on both sides"):
         make_priors([("", "x")], **LANGUAGES)
+
+
+def test_older_spellings_and_capitals_are_known_to_the_priors() -> None:
+    source = tokenize(["The committee writes a letter to the street"], "eng_Latn")[0]
+    forms = [["Ausschuss", "Strasse"], ["Ausschuß", "Straße"], ["AUSSCHUSS", "STRASSE"]]
+    targets = tokenize([f"Der {one} schreibt der {two} einen Brief" for one, two in forms], "deu_Latn")
+    aligner = LexicalAligner(readings=1)
+    matrices = aligner.probabilities([(source, target) for target in targets], source="eng_Latn", target="deu_Latn")
+    for matrix in matrices:
+        assert matrix == pytest.approx(matrices[0])
+        assert matrix[1].argmax() == 1 and matrix[1, 1] > 0.5
