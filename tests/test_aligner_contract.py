@@ -86,6 +86,13 @@ def test_links_are_sorted_unique_and_in_range(aligner: Aligner, pairs: list[Pair
         assert all(type(value) in (int, float) for link in alignment.links for value in link)
 
 
+def test_witnesses_speak_of_every_two_words_or_there_are_none(aligner: Aligner, pairs: list[Pair]) -> None:
+    for (source, target), alignment in zip(pairs, align(aligner, pairs), strict=True):
+        for witness in alignment.witnesses:
+            assert witness.shape == (len(source.tokens), len(target.tokens))
+            assert ((witness >= 0.0) & (witness <= 1.0 + 1e-6)).all()
+
+
 def test_a_pair_with_an_empty_side_has_no_links(aligner: Aligner, pairs: list[Pair]) -> None:
     empty = [pair for pair in pairs if not (pair[0].tokens and pair[1].tokens)]
     assert len(empty) == 3
