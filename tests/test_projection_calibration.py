@@ -224,9 +224,7 @@ def test_what_is_no_file_or_no_json_is_refused(tmp_path: Path) -> None:
 def test_another_method_is_refused(calibration: Calibration, tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
     calibration.save(path)
-    with pytest.raises(
-        ConfigError, match=r"calibration\.json: .*fitted for 'alignment/3\(form=auto.*gap_cost=0\.5"
-    ):
+    with pytest.raises(ConfigError, match=r"calibration\.json: .*fitted for 'alignment/3\(form=auto.*gap_cost=0\.5"):
         load_projector("alignment", aligner=FakeAligner({}), gap_cost=0.5, calibration=str(path))
 
 
