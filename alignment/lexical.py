@@ -92,7 +92,7 @@ class LexicalAligner:
         self._readings, self._threshold = readings, threshold
         self._priors = PriorsByLanguage(priors)
         self._lexicons: dict[tuple[str, str], tuple[Priors, Lexicon]] = {}
-        self._fingerprint = f"lexical/2:{self._priors.fingerprint}:{readings}:{threshold}:{symmetrization}"
+        self._fingerprint = f"lexical:folded:{self._priors.fingerprint}:{readings}:{threshold}:{symmetrization}"
         if readings > 1:
             self._fingerprint += f":{CORPUS_WISE}"
 
