@@ -92,7 +92,8 @@ def _window(
         rows, columns = (
             slice(side[0] - first, side[1] - first) for side, first in ((each.source, top), (each.target, left))
         )
-        for whole, part in zip(heard, each.witnesses, strict=True):
+        # A stretch with nothing on one side has no witness: there is nothing to say of it.
+        for whole, part in zip(heard, each.witnesses, strict=False):
             whole[rows, columns] = part
     inside = [Link(i - top, j - left, s) for i, j, s in links if top <= i < bottom and left <= j < right]
     pair = views(source_words[top:bottom], target_words[left:right], inside, heard, identical=identical)

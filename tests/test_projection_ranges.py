@@ -182,6 +182,15 @@ def test_a_span_sees_its_own_stretches_alone() -> None:
     assert learned_candidates([(0, 1)], links, source, target, [there], model=model) == [[]]
 
 
+def test_a_span_over_a_stretch_that_has_no_witness_keeps_its_place() -> None:
+    # The second sentence has no translation, so that no aligner has anything to say of it.
+    here, there = Stretch((0, 2), (0, 2), (np.eye(2), np.eye(2))), Stretch((2, 3), (2, 2))
+    links = [Link(0, 0), Link(1, 1)]
+    model = load_range_model()
+    [options] = learned_candidates([(0, 3)], links, ["a", "b", "c"], ["p", "q"], [here, there], model=model)
+    assert (options[0].start, options[0].end) == (0, 2)
+
+
 def test_what_was_not_aligned_is_truncated_and_what_has_no_link_unaligned() -> None:
     text = TranslatedText(
         "Rome. Berlin.", "Rom.", (Span(0, 4, "LOC"), Span(6, 12, "LOC")), (Segment(0, 5, 0, 4),)
