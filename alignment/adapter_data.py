@@ -17,7 +17,6 @@ from spanferry.alignment.mt_encoder import MTSplitter
 from spanferry.alignment.statistical import EflomalAligner
 from spanferry.data.errors import DataError
 from spanferry.translation.corpus import (
-    Quota,
     Range,
     SentencePair,
     choose,
@@ -44,14 +43,10 @@ def load_pairs(recipe: AdapterRecipe) -> list[list[SentencePair]]:
 
 
 def _load(corpus: AlignedCorpus, symmetrization: str) -> list[SentencePair]:
-    quotas = {
-        name: [Quota(quota.pairs, quota.min_words, quota.max_words) for quota in several]
-        for name, several in corpus.quotas.items()
-    }
     pairs: Iterable[SentencePair] = read_pairs(corpus.path, corpus.source_language, corpus.target_language)
     if corpus.links is not None:
-        return list(choose(_with_links(pairs, corpus.links), quotas))
-    chosen = list(choose(pairs, quotas))
+        return list(choose(_with_links(pairs, corpus.links), corpus.limits()))
+    chosen = list(choose(pairs, corpus.limits()))
     texts = [(tokens(pair.source), tokens(pair.target)) for pair in chosen]
     aligned = EflomalAligner(symmetrization=symmetrization).align(
         texts, source=corpus.source_language, target=corpus.target_language

@@ -96,9 +96,12 @@ def load_range_model(path: str | Path = "bundled") -> RangeModel:
 
 
 def save_range_model(model: RangeModel, path: Path) -> None:
-    """Write a model, its features named beside the weights."""
+    """Write a model, its features named beside the weights; a file that is there is replaced as a whole."""
     from safetensors.numpy import save_file
 
+    from spanferry.data.writing import replacing
+
     weights = {name: np.ascontiguousarray(getattr(model, name), np.float32) for name in RangeModel.__dataclass_fields__}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights, path, {"features": ",".join(NAMES)})
+    with replacing(path) as draft:
+        save_file(weights, draft, {"features": ",".join(NAMES)})
+        draft.chmod(0o644)  # safetensors writes them for the owner alone

@@ -31,7 +31,7 @@ from spanferry.data.errors import DataError
 from spanferry.projection.range_features import NAMES, Array, span_ranges, views
 from spanferry.projection.range_model import RangeModel, save_range_model
 from spanferry.projection.range_recipe import RangeRecipe
-from spanferry.translation.corpus import Quota, Range, SentencePair, choose, read_pairs
+from spanferry.translation.corpus import Range, SentencePair, choose, read_pairs
 from spanferry.translation.marking import Phrase, from_inline_marks
 from spanferry.translation.recipe import CorpusSettings
 
@@ -108,12 +108,8 @@ def marked_pairs(corpus: CorpusSettings, most_alike: int) -> Iterator[tuple[Sent
     Raises:
         DataError: see `spanferry.translation.corpus.read_pairs`.
     """
-    quotas = {
-        name: [Quota(quota.pairs, quota.min_words, quota.max_words) for quota in several]
-        for name, several in corpus.quotas.items()
-    }
     met: Counter[str] = Counter()
-    for tagged in choose(read_pairs(corpus.path, corpus.source_language, corpus.target_language), quotas):
+    for tagged in choose(read_pairs(corpus.path, corpus.source_language, corpus.target_language), corpus.limits()):
         plain = from_inline_marks(tagged)
         if plain is None:
             continue

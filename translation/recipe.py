@@ -10,6 +10,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from spanferry.data.errors import ConfigError, LanguageError, did_you_mean
+from spanferry.translation.corpus import Quota
 from spanferry.translation.languages import get_language
 
 
@@ -52,6 +53,13 @@ class CorpusSettings(_Settings):
     """True where the file has `<1>...</1>` marks on both sides; such pairs are always marked examples."""
     quotas: dict[str, list[QuotaSettings]]
     """By name of the corpus in the third column; a corpus that is not named is left out."""
+
+    def limits(self) -> dict[str, list[Quota]]:
+        """Return the quotas as `spanferry.translation.corpus.choose` takes them."""
+        return {
+            name: [Quota(quota.pairs, quota.min_words, quota.max_words) for quota in several]
+            for name, several in self.quotas.items()
+        }
 
 
 class MarkerSettings(_Settings):

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from spanferry.translation.corpus import (
-    Quota,
     SentencePair,
     align_words,
     choose,
@@ -57,12 +56,8 @@ def load_sources(recipe: TrainRecipe) -> list[Source]:
 
 
 def _chosen(corpus: CorpusSettings) -> list[SentencePair]:
-    quotas = {
-        name: [Quota(quota.pairs, quota.min_words, quota.max_words) for quota in several]
-        for name, several in corpus.quotas.items()
-    }
     pairs = read_pairs(corpus.path, corpus.source_language, corpus.target_language)
-    return list(choose(pairs, quotas))
+    return list(choose(pairs, corpus.limits()))
 
 
 def _aligned(sources: list[Source]) -> list[Source]:
