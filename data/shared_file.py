@@ -195,10 +195,11 @@ class SharedFile:
 
     def _move_aside(self, error: sqlite3.DatabaseError) -> None:
         """Rename the damaged file and its log, unless another process has done so already."""
+        from filelock import FileLock  # here: a file is hardly ever damaged, and every build opens one
+
         path = self.path
-        guard = path.with_name(path.name + ".guard")
-        with contextlib.closing(sqlite3.connect(guard, timeout=_WAIT_SECONDS, isolation_level=None)) as lock:
-            lock.execute("BEGIN EXCLUSIVE")  # a lock that every platform has, and that a crash lets go
+        # The lock's file stays: one that is removed while others wait for it lets two of them in.
+        with FileLock(path.with_name(f".{path.name}.lock")):
             if self._opened is None or _identity(path) != self._opened:
                 return
             number = 1
@@ -207,8 +208,6 @@ class SharedFile:
             for suffix in ("-wal", "-shm", ""):  # the file itself last: a new one must not find an old log
                 with contextlib.suppress(FileNotFoundError):
                     path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-        with contextlib.suppress(OSError):
-            guard.unlink()
         warnings.warn(
             f"{path}: the {self.what} is damaged ({error}). It was moved to {aside} and an empty one begun; what it "
             f"held will be {self.again} again",
