@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from spanferry.translation.families import TOKENIZER_FILES
 
 BUNDLED = Path(__file__).with_name("bundled")
 RECORD, WEIGHTS = "adapter.json", "adapter.safetensors"
+_OF_DECODER = re.compile(r"(^|\.)decoder\.(?!embed_)")  # its embeddings are the encoder's where both share them
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,16 +200,43 @@ def merge(encoder: nn.Module, matrices: dict[str, torch.Tensor]) -> None:
 
 
 def base_checksum(checkpoint: Checkpoint) -> str:
-    """Return the SHA-256 over the weights and the tokenizer: what an adapter depends on, whatever the configuration."""
+    """Return the SHA-256 over what an adapter depends on: tokenizer and weights, but not the layers of the decoder.
+
+    A model whose decoder alone was trained further keeps its adapters, and so does one with another configuration.
+    """
+    facts = {name: _file_checksum(checkpoint.folder / name) for name in TOKENIZER_FILES}
+    for file in checkpoint.weights:
+        if file.endswith(".safetensors"):
+            facts |= _tensor_checksums(checkpoint.folder / file)
+        elif not file.endswith(".json"):  # the index of several files says nothing of their content
+            facts[file] = _file_checksum(checkpoint.folder / file)
     total = hashlib.sha256()
-    for name in sorted({*checkpoint.weights, *TOKENIZER_FILES}):
-        if (checkpoint.folder / name).is_file():
-            with (checkpoint.folder / name).open("rb") as stream:
-                total.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    for name in sorted(name for name, checksum in facts.items() if checksum):
+        total.update(f"{name}\0{facts[name]}\n".encode())
     return total.hexdigest()
+
+
+def _tensor_checksums(file: Path) -> dict[str, str]:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as weights:
+        names = [name for name in weights.keys() if not _OF_DECODER.search(name)]  # noqa: SIM118
+        return {name: _tensor_checksum(weights.get_tensor(name)) for name in names}
+
+
+def _tensor_checksum(tensor: torch.Tensor) -> str:
+    content = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+    return hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode() + content.tobytes()).hexdigest()
+
+
+def _file_checksum(file: Path) -> str:
+    """Return the SHA-256 of a file, empty for one that is not there."""
+    if not file.is_file():
+        return ""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def adapter_checksum(folder: Path) -> str:
     """Return the SHA-256 over an adapter's matrices, in hexadecimal."""
-    with (folder / WEIGHTS).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return _file_checksum(folder / WEIGHTS)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from spanferry.alignment import adapter
@@ -161,6 +162,22 @@ def test_another_configuration_of_the_same_weights_is_accepted(
     config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
     (copy / "config.json").write_text(json.dumps(config | {"spanferry": {"languages": []}}), encoding="utf-8")
     assert MTEncoderAligner(copy, adapter=saved[0])
+
+
+def test_a_model_whose_decoder_alone_was_trained_keeps_its_adapters(
+    saved: tuple[Path, adapter.AdapterRecord], tiny_checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    def trained(part: str) -> Path:
+        copy = tmp_path / part
+        shutil.copytree(tiny_checkpoint("nllb"), copy)
+        weights = load_file(copy / "model.safetensors")
+        name = next(name for name in sorted(weights) if name.startswith(f"model.{part}.layers."))
+        save_file(weights | {name: weights[name] + 1}, copy / "model.safetensors", metadata={"format": "pt"})
+        return copy
+
+    assert MTEncoderAligner(trained("decoder"), adapter=saved[0])
+    with pytest.raises(ModelError, match="fits no other model"):
+        MTEncoderAligner(trained("encoder"), adapter=saved[0])
 
 
 def test_what_is_no_adapter_is_named(saved: tuple[Path, adapter.AdapterRecord], tmp_path: Path) -> None:
