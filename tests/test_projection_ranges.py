@@ -318,6 +318,17 @@ def test_mistakes_in_a_recipe_are_one_line(tmp_path: Path) -> None:
         }]))  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("output", "what"), [("notes.txt/ranges.safetensors", "cannot be written"), (".", "is a folder, expected a file")]
+)
+def test_an_output_that_cannot_be_written_is_found_before_the_work(tmp_path: Path, output: str, what: str) -> None:
+    (tmp_path / "notes.txt").write_text("", encoding="utf-8")
+    told: list[str] = []
+    with pytest.raises(ConfigError, match=rf"{what}.*give another `output`"):
+        train_ranges(recipe(tmp_path, output=output), report=told.append)
+    assert not told
+
+
 def test_the_shipped_model_is_small_and_its_card_says_what_it_is() -> None:
     assert BUNDLED.stat().st_size < 40_000
     assert BUNDLED.stat().st_mode & 0o444 == 0o444
