@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors import safe_open
 
 from spanferry.translation.base import Translator
 from spanferry.translation.checkpoints import BUNDLED
@@ -35,8 +36,6 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Translator]
 
 
 def test_weights_are_small_half_precision_and_readable_by_all() -> None:
-    from safetensors import safe_open
-
     weights = BUNDLED / "model.safetensors"
     assert weights.stat().st_size < 40_000_000
     assert weights.stat().st_mode & 0o444 == 0o444
@@ -65,6 +64,15 @@ def test_configuration_follows_the_recipe(recipe: TrainRecipe) -> None:
     assert tokenizer.family == "nllb"
     assert tokenizer.sources == set(recipe.model.languages)
     assert len(tokenizer.subwords.vocabulary) == config["vocab_size"] <= recipe.model.vocabulary
+
+
+def test_the_second_run_trains_the_decoder_alone_on_the_same_sources(recipe: TrainRecipe) -> None:
+    second = TrainRecipe.read(BUNDLED / "recipe_second.yaml")
+    assert (BUNDLED / str(second.start_from)).resolve() == recipe.output.resolve() / "model"
+    assert [(file.path, file.quotas) for file in second.data] == [(file.path, file.quotas) for file in recipe.data]
+    with safe_open(BUNDLED / "model.safetensors", framework="np") as weights:
+        names = {name for name in weights.keys() if any(re.search(one, name) for one in second.train_only)}  # noqa: SIM118
+    assert names and not {name for name in names if "encoder" in name.split(".")}
 
 
 def test_the_card_names_licence_languages_and_every_source(card: str, recipe: TrainRecipe) -> None:

@@ -93,6 +93,9 @@ def test_paths_are_relative_to_the_recipe(tmp_path: Path, corpus: Path) -> None:
     assert recipe.output == tmp_path / "run"
     assert recipe.data[0].path == tmp_path / "pairs.tsv"
     assert read(tmp_path, settings(corpus)).data[0].path == corpus
+    (tmp_path / "earlier" / "model").mkdir(parents=True)
+    for start, found in (("earlier/model", str(tmp_path / "earlier/model")), ("some/model", "some/model")):
+        assert read(tmp_path, settings(corpus, model=None, start_from=start)).start_from == found
 
 
 @pytest.mark.parametrize(

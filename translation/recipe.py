@@ -198,8 +198,12 @@ class TrainRecipe(RunSettings):
 
     def relative_to(self, folder: Path) -> Self:
         """Return the recipe with its paths seen from `folder`."""
-        data = [corpus.model_copy(update={"path": folder / corpus.path}) for corpus in self.data]
-        return super().relative_to(folder).model_copy(update={"data": data})
+        update: dict[str, object] = {
+            "data": [corpus.model_copy(update={"path": folder / corpus.path}) for corpus in self.data]
+        }
+        if self.start_from is not None and (folder / self.start_from).is_dir():  # else a hub id, or seen from elsewhere
+            update["start_from"] = str(folder / self.start_from)
+        return super().relative_to(folder).model_copy(update=update)
 
 
 def _explain(error: ValidationError, recipe: type[BaseModel]) -> str:
