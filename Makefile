@@ -47,9 +47,10 @@ clean:
 	rm -rf $(VENV) build dist out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # eflomal is an extra that compiles C: where that fails, everything else works and its tests say why they skip.
+# Without warnings: setuptools has one for the folders' names in every editable install.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt eflomal || echo 'eflomal was not built (no C compiler?): skipped'
 	touch $@
