@@ -3,11 +3,11 @@
 The model is made to write the given target, and at the step that predicts a target token its attention says which
 source tokens it looks at. One head can be trained to look where statistical alignments point (guided alignment: Chen,
 Matusov, Khadivi and Peter 2016; Garg, Peitz, Nallasamy and Paulik, "Jointly Learning to Align and Translate with
-Transformer Models", EMNLP 2019); a checkpoint names its head by ``{"spanferry": {"alignment_layer": ...,
-"alignment_heads": [...]}}`` in its config.json. Of any other checkpoint CTranslate2 gives the mean over the heads of
-one layer, which aligns less well; there the step after may know more, at which the token is what the decoder reads
-(Chen, Sun, Chen and Zhang, "Accurate Word Alignment Induction from Neural Machine Translation", EMNLP 2020).
-`benchmarks/attention_heads.py` measures every layer, head and state of a model.
+Transformer Models", EMNLP 2019); another may know more at the step after, at which the token is what the decoder reads
+(Chen, Sun, Chen and Zhang, "Accurate Word Alignment Induction from Neural Machine Translation", EMNLP 2020). A
+checkpoint names its head by ``{"spanferry": {"alignment_layer": ..., "alignment_heads": [...], "alignment_state":
+"reads"}}`` in its config.json. Of any other checkpoint CTranslate2 gives the mean over the heads of one layer, which
+aligns less well. `benchmarks/attention_heads.py` measures every layer, head and state of a model.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from spanferry.alignment.base import Link, TokenizedText, WordAlignment
 from spanferry.alignment.placement import words_of_subwords
 from spanferry.alignment.symmetrize import SYMMETRIZATIONS, get_symmetrization
 from spanferry.data.errors import ConfigError, did_you_mean
+from spanferry.translation.convert import ALIGNMENT_STATES as STATES
 from spanferry.translation.ct2 import CTranslate2Translator, load_ctranslate2
 from spanferry.translation.device_memory import TokenBudget
 
-STATES = ("writes", "reads")
 METHODS = ("forward", "threshold", *SYMMETRIZATIONS)
 
 Matrix = np.ndarray[Any, np.dtype[np.float32]]
@@ -47,7 +47,7 @@ class AttentionAligner:
             - ``"forward"``: each target word's best source word by P(source word | target word); half the work.
         threshold: least probability of a link, 0..1, whatever the method.
         state: ``"writes"``, a target token's attention is that of the step which predicts it, as guided training
-            teaches; or ``"reads"``, that of the step after.
+            teaches; or ``"reads"``, that of the step after. None: what the checkpoint names, else ``"writes"``.
         device: ``"cpu"``, ``"cuda"`` or ``"auto"``; of a loaded model, its own.
         batch_tokens: target subwords in one batch; like the device not part of the fingerprint.
 
@@ -66,7 +66,7 @@ class AttentionAligner:
         *,
         method: str = "grow-diag-final-and",
         threshold: float = 0.0,
-        state: str = "writes",
+        state: str | None = None,
         device: str = "auto",
         batch_tokens: int = 4096,
     ) -> None:
@@ -74,12 +74,13 @@ class AttentionAligner:
             raise ConfigError(f"method {method!r}: {did_you_mean(method, METHODS)}")
         if not 0.0 <= threshold < 1.0:
             raise ConfigError(f"threshold {threshold}, expected 0 <= threshold < 1")
-        if state not in STATES:
+        if state is not None and state not in STATES:
             raise ConfigError(f"state {state!r}: {did_you_mean(state, STATES)}")
-        self._method, self._threshold, self._state, self._batch_tokens = method, threshold, state, batch_tokens
         if not isinstance(model, CTranslate2Translator):
             model = load_ctranslate2(model, device=device)
         self._translator = model
+        self._method, self._threshold, self._batch_tokens = method, threshold, batch_tokens
+        self._state = state or model.model.alignment_state
 
     @property
     def fingerprint(self) -> str:

@@ -93,6 +93,21 @@ def test_attention_is_that_of_transformers_summed_by_word(
         assert np.allclose(matrix, expected, atol=1e-4)
 
 
+def test_a_checkpoint_names_the_state_that_aligns(
+    tiny_checkpoint: Callable[[str], Path], model_cache: Path, tmp_path: Path, pairs: list[Pair]
+) -> None:
+    folder = tmp_path / "reads"
+    shutil.copytree(tiny_checkpoint("nllb"), folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["spanferry"] = {"alignment_layer": LAYER, "alignment_heads": HEADS, "alignment_state": "reads"}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    model = load_ctranslate2(folder, device="cpu", quantization="float32", cache_dir=model_cache)
+    named, told, other = (AttentionAligner(model, state=state) for state in (None, "reads", "writes"))
+    assert named.fingerprint == told.fingerprint != other.fingerprint
+    links = [aligner.align(pairs, **LANGUAGES) for aligner in (named, told, other)]
+    assert links[0] == links[1] != links[2]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @given(text=st.text("abc東e\u0301ﬁ😀 .\u3000-'", max_size=12))
 def test_every_token_has_its_subwords_whatever_the_text(

@@ -187,6 +187,12 @@ def test_heads_that_are_not_there_are_named(copy: Callable[..., Path], tmp_path:
         ensure_converted(folder, device="cpu", cache_dir=tmp_path)
 
 
+def test_a_state_that_is_none_is_named(copy: Callable[..., Path], tmp_path: Path) -> None:
+    folder = copy("nllb", spanferry={"alignment_layer": 0, "alignment_state": "read"})
+    with pytest.raises(ModelError, match=r"config\.json: spanferry\.alignment_state: .*reads"):
+        ensure_converted(folder, device="cpu", cache_dir=tmp_path)
+
+
 def test_madlad_ships_its_embedding_as_the_decoders(copy: Callable[..., Path], tmp_path: Path) -> None:
     """MADLAD-400 has `decoder.embed_tokens` and a `lm_head` of its own, and no `shared`; transformers 5 ties them."""
     import torch

@@ -298,6 +298,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
         "languages": ["deu_Latn", "eng_Latn"],
         "alignment_layer": 0,
         "alignment_heads": [0],
+        "alignment_state": "writes",
     }
     assert config["dtype"] == "float16"
     (resumed / "README.md").write_text("card")

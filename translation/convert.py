@@ -4,10 +4,12 @@ A conversion writes into a folder beside the final one and renames it when it is
 nothing that could be taken for a model, and of several processes one converts and the others wait. `spanferry.json` in
 the folder says what was converted from what.
 
-A checkpoint's `config.json` may have a section of ours, ``"spanferry": {"alignment_layer": 3, "alignment_heads": [2]}``:
-the decoder layer (from 0) and the heads whose cross-attention aligns words. CTranslate2 returns the mean over the first
-heads of one layer, so the named heads are moved to the front, which changes nothing else.
-"""  # noqa: E501
+A checkpoint's `config.json` may have a section of ours,
+``"spanferry": {"alignment_layer": 3, "alignment_heads": [2], "alignment_state": "writes"}``: the decoder layer (from 0)
+and the heads whose cross-attention aligns words, and whether it does so at the step that writes a token or at the one
+that reads it. CTranslate2 returns the mean over the first heads of one layer, so the named heads are moved to the
+front, which changes nothing else.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +26,7 @@ from spanferry.translation.checkpoints import Checkpoint, cache_folder, checksum
 from spanferry.translation.families import TOKENIZER_FILES, detect_family, load_tokenizer
 from spanferry.translation.subwords import read_json
 
+ALIGNMENT_STATES = ("writes", "reads")
 QUANTIZATIONS = ("int8", "int8_float32", "int8_float16", "int8_bfloat16", "int16", "float16", "bfloat16", "float32")
 _RECORD = "spanferry.json"
 _FORMAT = 1
@@ -46,6 +49,7 @@ class ConvertedModel:
         max_positions: longest sequence that the model has position encodings for, special tokens included.
         alignment_layer: decoder layer whose attention is returned, None where the checkpoint names none.
         alignment_heads: heads of that layer, as the original counts them; empty where the checkpoint names none.
+        alignment_state: the step at which they align a target token: the one that ``"writes"`` it, or ``"reads"`` it.
         languages: FLORES-200 codes that it was trained on; empty where the checkpoint does not tell (its vocabulary
             may have tokens for more).
     """
@@ -59,6 +63,7 @@ class ConvertedModel:
     max_positions: int
     alignment_layer: int | None = None
     alignment_heads: tuple[int, ...] = ()
+    alignment_state: str = "writes"
     languages: tuple[str, ...] = ()
 
 
@@ -161,7 +166,7 @@ def _convert(checkpoint: Checkpoint, draft: Path, sum_: str, quantization: str) 
     config = read_json(checkpoint.folder / "config.json")
     family = _family(checkpoint, config)
     tokenizer = load_tokenizer(checkpoint.folder, family)
-    layer, heads = _alignment(checkpoint.folder, config)
+    layer, heads, state = _alignment(checkpoint.folder, config)
     convert_checkpoint(checkpoint, config, tokenizer, draft, quantization, alignment=(layer, heads))
     for name in TOKENIZER_FILES:
         if (checkpoint.folder / name).is_file():
@@ -176,6 +181,7 @@ def _convert(checkpoint: Checkpoint, draft: Path, sum_: str, quantization: str) 
         max_positions=_positions(config),
         alignment_layer=layer,
         alignment_heads=heads,
+        alignment_state=state,
         languages=tuple((config.get("spanferry") or {}).get("languages", ())),
     )
     # Written last: a folder with a record is whole.
@@ -214,10 +220,14 @@ def _family(checkpoint: Checkpoint, config: dict[str, Any]) -> str:
     return family
 
 
-def _alignment(folder: Path, config: dict[str, Any]) -> tuple[int | None, tuple[int, ...]]:
+def _alignment(folder: Path, config: dict[str, Any]) -> tuple[int | None, tuple[int, ...], str]:
     ours = config.get("spanferry") or {}
+    state = ours.get("alignment_state", "writes")
+    if state not in ALIGNMENT_STATES:
+        what = did_you_mean(state, ALIGNMENT_STATES)
+        raise ModelError(f"{folder / 'config.json'}: spanferry.alignment_state: {what}")
     if "alignment_layer" not in ours:
-        return None, ()
+        return None, (), state
     heads = ours.get("alignment_heads", [0])
     layer, heads = ours["alignment_layer"], tuple([heads] if isinstance(heads, int) else heads)
     layers, count = config.get("decoder_layers", 0), config.get("decoder_attention_heads", 0)
@@ -226,7 +236,7 @@ def _alignment(folder: Path, config: dict[str, Any]) -> tuple[int | None, tuple[
             f"{folder / 'config.json'}: spanferry.alignment_layer {layer} and alignment_heads {list(heads)} do not fit "
             f"a decoder of {layers} layers with {count} heads each (both count from 0)"
         )
-    return layer, heads
+    return layer, heads, state
 
 
 def _positions(config: dict[str, Any]) -> int:

@@ -210,13 +210,13 @@ def export(model: Any, recipe: TrainRecipe, folder: Path | None = None) -> Path:
     half = copy.deepcopy(model).cpu().half()
     half.config.use_cache = True
     guided = recipe.guided_alignment
-    ours: dict[str, Any] = {}
-    if recipe.model is not None:
+    ours: dict[str, Any] = dict(getattr(half.config, "spanferry", None) or {})
+    if recipe.model is not None or "languages" in ours:
         used = {code for corpus in recipe.data for code in (corpus.source_language, corpus.target_language)}
-        ours["languages"] = sorted(used)
+        ours["languages"] = sorted(used.union(ours.get("languages", ())))
     if guided.weight:
         layer = guided.layer % half.config.decoder_layers
-        ours |= {"alignment_layer": layer, "alignment_heads": list(guided.heads)}
+        ours |= {"alignment_layer": layer, "alignment_heads": list(guided.heads), "alignment_state": "writes"}
     if ours:
         half.config.spanferry = ours
     if recipe.model is not None:
