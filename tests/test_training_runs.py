@@ -316,6 +316,9 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(
 def test_fine_tuning_any_checkpoint_for_markers(tmp_path: Path, corpus: Path, family: str) -> None:
     pytest.importorskip("eflomal")
     start = helper().build(family, tmp_path / family)
+    config = json.loads((start / "config.json").read_text())
+    ours = {"alignment_layer": 0, "alignment_heads": [1], "alignment_state": "reads", "languages": ["fra_Latn"]}
+    (start / "config.json").write_text(json.dumps(config | {"spanferry": ours}))
     tuned_part = r"decoder\.layers\.1\."
     values = settings(
         corpus,
@@ -332,6 +335,8 @@ def test_fine_tuning_any_checkpoint_for_markers(tmp_path: Path, corpus: Path, fa
     assert changed
     assert all("decoder.layers.1." in name for name in changed)
     assert load_tokenizer(folder).family == family
+    languages = ["deu_Latn", "eng_Latn", "fra_Latn"]
+    assert json.loads((folder / "config.json").read_text())["spanferry"] == ours | {"languages": languages}
     counts = json.loads((folder.parent / "examples.json").read_text())
     assert counts["kind: marked by alignment"] > 20
     with pytest.raises(ConfigError, match="matches no parameter"):
