@@ -108,7 +108,7 @@ class Workers:
             if not under_way:
                 return
             item, parameters, tries, runner, promise = under_way.popleft()
-            if tries < _TRIES and _process_died(promise):
+            if tries < _TRIES and _lost(promise, closed=runner is not self._started):
                 if runner is self._started:  # the first to notice
                     self._restart()
                 begin(item, parameters, tries + 1)
@@ -217,14 +217,21 @@ def _ray(run: RunSettings) -> Any:
     return RayTaskRunner(address="local", init_kwargs=own)
 
 
-def _process_died(promise: PrefectFuture[Any]) -> bool:
-    """Wait for a task; tell whether the pool lost a process, and with it this task, whichever it was at."""
+def _lost(promise: PrefectFuture[Any], *, closed: bool) -> bool:
+    """Wait for a task; tell whether it was lost with its pool, which broke since a process of it died.
+
+    Args:
+        promise: of the task.
+        closed: whether the pool is closed by now. A task that was on its way to it then meets a pool that is broken,
+            shut down or gone, by the moment, and each is another error. A task's own error never ends the wait: it is
+            a state that comes back.
+    """
     try:
         promise.wait()
     except BrokenExecutor:
         return True
-    except Exception:  # whoever asks for the result meets it again
-        return False
+    except Exception:  # if it is not the pool's, whoever asks for the result meets it again
+        return closed
     return False
 
 

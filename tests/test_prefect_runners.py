@@ -20,6 +20,7 @@ from uuid import UUID
 
 import pytest
 import yaml
+from prefect.task_runners import ProcessPoolTaskRunner
 
 from spanferry.data.errors import BuildError, ConfigError, DataError
 from spanferry.data.example import Example
@@ -195,6 +196,30 @@ def test_a_worker_that_is_killed_costs_the_shard_it_was_at(runner: str, prefect_
 
     again = builds.run(f"run.task_runner={runner}", "run.task_runner_workers=2")
     assert all(timing.rows == 0 for timing in again.timings.values()) and noted.shards() == counts
+
+
+def test_a_shard_on_its_way_to_a_pool_that_breaks_is_done(
+    prefect_server: None, builds: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prefect hands a task to its pool in a thread, which may come when the pool is closed already."""
+    handed_over = ProcessPoolTaskRunner._resolve_futures_and_submit
+    late: list[ProcessPoolTaskRunner] = []
+
+    def hand_over(runner: Any, *arguments: Any, **named: Any) -> Any:
+        task = named["parameters"]
+        if (task["language"], task["number"]) == ("de", 3) and not late:
+            late.append(runner)
+            os.kill(next(iter(runner._executor._processes)), signal.SIGKILL)
+            end = time.monotonic() + 480
+            while runner._executor is not None and time.monotonic() < end:
+                time.sleep(0.02)
+        return handed_over(runner, *arguments, **named)
+
+    monkeypatch.setattr(ProcessPoolTaskRunner, "_resolve_futures_and_submit", hand_over)
+    result = builds.run("run.task_runner=processes", "run.task_runner_workers=2")
+    assert late and late[0]._executor is None, "it came when the pool was closed"
+    assert not result.failed and builds.written() == builds.expected
+    assert len(builds.noted.shards()) == 20
 
 
 class Pool:
