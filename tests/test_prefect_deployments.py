@@ -192,6 +192,9 @@ def test_a_server_that_is_not_there_is_one_clear_line(
     assert last.startswith("spanferry: Prefect: ") and "PREFECT_API_URL" in last
 
 
+NIGHTLY = "0 3 * * *"
+
+
 def free_port() -> int:
     with contextlib.closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
@@ -216,17 +219,26 @@ def alive(process: int) -> bool:
         return False
 
 
+# A suite that runs in the background of a shell inherits "ignore" for Ctrl-C; a user's terminal does not.
+PROGRAM = """
+import signal
+from spanferry.flows.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+
+
 class Served:
     """`spanferry serve` in a process of its own, with a server of its own."""
 
-    def __init__(self, place: Path, port: int) -> None:
+    def __init__(self, place: Path, port: int, cron: str) -> None:
         self.place, self.api = place, f"http://127.0.0.1:{port}/api"
-        command = ["serve", "build.yaml", "--cron", "0 3 * * *", "--port", str(port)]
+        command = ["serve", "build.yaml", "--cron", cron, "--port", str(port)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
         environment |= {"PREFECT_HOME": str(place / "prefect"), "PYTHONUNBUFFERED": "1"}
         with (place / "log").open("a", encoding="utf-8") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "spanferry.flows.cli", *command],
+                [sys.executable, "-c", PROGRAM, *command],
                 cwd=place, env=environment, stdout=log, stderr=log, text=True,
             )  # fmt: skip
 
@@ -241,7 +253,6 @@ class Served:
         """Start a run of the build now; return its id."""
         deployment = until(lambda: self.ask("deployments/name/translate-train/build"), self.process)
         until(lambda: (self.ask("deployments/name/translate-train/build") or {}).get("status") == "READY", self.process)
-        assert [each["schedule"]["cron"] for each in deployment["schedules"]] == ["0 3 * * *"]
         # The server may answer that its database is locked; asked again with the same key, it still makes one run.
         wish = {"idempotency_key": str(uuid.uuid4())}
         made = until(lambda: self.ask(f"deployments/{deployment['id']}/create_flow_run", wish), self.process)
@@ -261,15 +272,15 @@ class Served:
 
 
 @pytest.fixture
-def served(build_settings: Settings, tmp_path: Path) -> Iterator[Callable[[], Served]]:
+def served(build_settings: Settings, tmp_path: Path) -> Iterator[Callable[..., Served]]:
     """Start `spanferry serve`, as often as asked for, on the same settings, server data and port."""
     build_settings |= {"output": "out"}
     build_settings["run"] = {"memory": "memory.sqlite", "shard_rows": 4}
     (tmp_path / "build.yaml").write_text(yaml.safe_dump(build_settings, sort_keys=False), encoding="utf-8")
     port, started = free_port(), list[Served]()
 
-    def start() -> Served:
-        started.append(Served(tmp_path, port))
+    def start(cron: str = NIGHTLY) -> Served:
+        started.append(Served(tmp_path, port, cron))
         return started[-1]
 
     yield start
@@ -280,8 +291,25 @@ def served(build_settings: Settings, tmp_path: Path) -> Iterator[Callable[[], Se
         each.process.wait()
 
 
+def test_a_served_build_runs_at_its_time(
+    served: Callable[..., Served], build_settings: Settings, tmp_path: Path, published: Published
+) -> None:
+    every_minute = served("* * * * *")
+
+    def ended() -> list[dict[str, Any]]:
+        runs = every_minute.ask("flow_runs/filter", {}) or []
+        return [run for run in runs if run["state"]["type"] in {"COMPLETED", "FAILED", "CRASHED"}]
+
+    [run, *_] = until(ended, every_minute.process)
+    assert run["state"]["type"] == "COMPLETED", (tmp_path / "log").read_text(encoding="utf-8")
+    assert run["auto_scheduled"] and run["expected_start_time"].endswith((":00Z", ":00.000000Z"))
+    assert set(published(tmp_path / "out")) >= {"report.json", "README.md"}
+    [deployment] = every_minute.ask("deployments/filter", {})
+    assert [each["schedule"]["cron"] for each in deployment["schedules"]] == ["* * * * *"]
+
+
 def test_a_served_build_survives_the_death_of_all_processes(
-    served: Callable[[], Served],
+    served: Callable[..., Served],
     build_settings: Settings,
     tmp_path: Path,
     published: Published,
