@@ -27,6 +27,7 @@ from spanferry.alignment.linking import LinkSettings, Matrix, Pair, align_by_sim
 from spanferry.alignment.placement import words_of_subwords
 from spanferry.data.errors import ModelError
 from spanferry.translation.checkpoints import checksum, find_checkpoint, no_progress_bars
+from spanferry.translation.convert import longest_sequence
 from spanferry.translation.families import ModelTokenizer, load_tokenizer
 
 _TRANSALIGN_THRESHOLD = 0.001
@@ -95,7 +96,7 @@ class MTEncoderAligner:
             encoder.to(device),
             layer=encoder.config.num_hidden_layers if layer is None else layer,
             splitter=MTSplitter(self._tokenizer),
-            max_length=encoder.config.max_position_embeddings,
+            max_length=longest_sequence(encoder.config.to_dict()),
             pad=encoder.config.pad_token_id,
             batch_tokens=batch_tokens,
         )

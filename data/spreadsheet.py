@@ -9,6 +9,7 @@ import csv
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -147,8 +148,8 @@ def _read_xlsx(path: Path) -> list[list[str]]:
         except (InvalidFileException, zipfile.BadZipFile, KeyError, OSError, ValueError) as error:
             raise DataError(f"not an XLSX file: {error}", path=path) from None
         try:
-            rows = enumerate(book.worksheets[0].iter_rows(), 1)
-            return [[_text(cell, number, path) for cell in row] for number, row in rows]
+            with closing(book.worksheets[0].iter_rows()) as rows:  # else a row that is refused leaves the file open
+                return [[_text(cell, number, path) for cell in row] for number, row in enumerate(rows, 1)]
         finally:
             book.close()
 

@@ -87,8 +87,9 @@ def run(settings: Settings, **options: Any) -> BuildResult:
 
 
 def store(url: str) -> Any:
-    """The store as the tests see it, whatever the environment says by now."""
-    return fsspec.filesystem(url.partition(":")[0], use_listings_cache=False)
+    """The store as the tests see it, whatever the environment says by now, however busy the machine is."""
+    patience = {"connect_timeout": 240, "read_timeout": 240}
+    return fsspec.filesystem(url.partition(":")[0], use_listings_cache=False, config_kwargs=patience)
 
 
 def names_in(url: str) -> dict[str, Any]:

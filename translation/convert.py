@@ -17,6 +17,7 @@ import json
 import logging
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,7 @@ def _convert(checkpoint: Checkpoint, draft: Path, sum_: str, quantization: str) 
         checksum=sum_,
         quantization=quantization,
         family=family,
-        max_positions=_positions(config),
+        max_positions=longest_sequence(config),
         alignment_layer=layer,
         alignment_heads=heads,
         alignment_state=state,
@@ -239,7 +240,12 @@ def _alignment(folder: Path, config: dict[str, Any]) -> tuple[int | None, tuple[
     return layer, heads, state
 
 
-def _positions(config: dict[str, Any]) -> int:
+def longest_sequence(config: Mapping[str, Any]) -> int:
+    """Return how many tokens a model takes, special tokens included, by its `config.json`.
+
+    >>> longest_sequence({"max_position_embeddings": 1024})
+    1024
+    """
     # T5 has no position encodings that could run out; 512 is what it and MADLAD-400 were trained with.
     return int(config.get("max_position_embeddings") or config.get("n_positions") or 512)
 
