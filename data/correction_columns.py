@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from spanferry.data.column_names import set_aside
 from spanferry.data.example import Example
 from spanferry.data.tasks import Task
 
@@ -28,7 +29,8 @@ def correction_row(
 ) -> dict[str, Any]:
     """Return a row of the dataset with the columns of corrections.
 
-    A column of the source that has the name of one of ours goes by ``original_`` and its name.
+    A column of the source that has the name of one of ours goes by ``original_`` and its name, see
+    `spanferry.data.column_names`.
 
     Args:
         task: shape of the data.
@@ -52,7 +54,7 @@ def correction_row(
         ours["machine_spans"] = spans and [
             {"start": each.start, "end": each.end, "label": each.label} for each in spans
         ]
-    return {(f"original_{name}" if name in ours else name): value for name, value in row.items()} | ours
+    return {set_aside(name, ours, "original_"): value for name, value in row.items()} | ours
 
 
 def correction_features(task: Task, *, predicted: bool = False) -> Any:

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from spanferry.data.column_names import set_aside
 from spanferry.data.example import Example
 from spanferry.data.provenance import score_column
 from spanferry.data.schema import Schema
@@ -41,6 +42,19 @@ _PROJECTION: Final = {
 }
 
 
+def prediction_columns(task: Task) -> set[str]:
+    """Return the names of all columns that a row of predictions may have beside those of the source.
+
+    >>> from spanferry.data.tasks import get_task
+    >>> sorted(prediction_columns(get_task("text-classification")))
+    ['flags', 'pivot_text', 'predicted_label', 'predicted_label_score', 'translation_score']
+    """
+    spans = [f"predicted_{name}" for name in task.span_roles if name not in _VIEW]
+    labels = [f"predicted_{name}{ending}" for name in task.labels for ending in ("", "_score")]
+    texts = [name for field in task.fields for name in (f"pivot_{field}", score_column(task, field))]
+    return {*spans, *labels, *texts, "flags", *(["projections"] if task.spans_in else [])}
+
+
 def prediction_row(
     task: Task,
     original: Example,
@@ -55,7 +69,8 @@ def prediction_row(
 ) -> dict[str, Any]:
     """Return the row of one example.
 
-    A column of the source that has the name of one of ours goes by ``original_`` and its name.
+    A column of the source that has the name of one of ours goes by ``original_`` and its name, see
+    `spanferry.data.column_names`.
 
     Args:
         task: shape of the data.
@@ -80,8 +95,9 @@ def prediction_row(
     ours["flags"] = flags
     if task.spans_in:
         ours["projections"] = [{name: each[name] for name in _PROJECTION} for each in projections]
+    names = prediction_columns(task)
     own = {
-        (f"original_{name}" if name in ours else name): value
+        set_aside(name, names, "original_"): value
         for name, value in task.to_row(original).items()
         if labelled or name not in _gold(task)
     }

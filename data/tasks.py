@@ -21,6 +21,7 @@ from functools import cached_property, lru_cache
 from types import MappingProxyType
 from typing import Any, Final
 
+from spanferry.data.column_names import set_aside
 from spanferry.data.columns import as_id, as_label, as_text
 from spanferry.data.errors import ConfigError, DataError, did_you_mean
 from spanferry.data.example import Example, Span
@@ -333,7 +334,10 @@ def _layout(task: Task, reading: Reading, available: tuple[str, ...]) -> Layout:
                 + (" (or give tokens with tags)" if role == "spans" else ""),
             )
     used = set(found.values())
-    meta = tuple((name, f"source_{name}" if name in task.roles else name) for name in available if name not in used)
+    # Names that are a role's without playing it: only what `columns` gives to another, and tags of rows without tokens.
+    # Not all roles: `source_text` of a dataset that spanferry wrote keeps its name.
+    idle = {role for role in task.roles if role in given or role == "tags"}
+    meta = tuple((name, set_aside(name, idle, "source_")) for name in available if name not in used)
     return Layout(found, meta)
 
 

@@ -148,4 +148,4 @@ def with_corrections(writer: RowWriter, task: Task, *, predicted: bool = False) 
         before = None if machine is None else unpack(machine)
         return correction_row(task, writer.row(outcome), before, predicted=predicted)
 
-    return RowWriter(f"{writer.step},corrected/1", features, row)
+    return RowWriter(f"{writer.step},corrected/2", features, row)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from spanferry.data.column_names import set_aside
 from spanferry.data.parquet import with_known_labels
 from spanferry.data.prediction_columns import prediction_features, prediction_row
 from spanferry.data.provenance import provenance_columns, provenance_features, provenance_row
@@ -35,20 +36,21 @@ def writer_of(config: AnyConfig) -> RowWriter:
     """Return how the rows of this build are made."""
     task = get_task(config.task)
     if isinstance(config, BuildConfig):
-        return RowWriter("dataset/1", partial(_carried_features, task), partial(carried_row, task))
+        return RowWriter("dataset/2", partial(_carried_features, task), partial(carried_row, task))
     labelled = config.source.labelled
     features = partial(_predicted_features, task, labelled)
-    return RowWriter(f"predictions/1,labelled={labelled}", features, partial(predicted_row, task, labelled))
+    return RowWriter(f"predictions/2,labelled={labelled}", features, partial(predicted_row, task, labelled))
 
 
 def carried_row(task: Task, outcome: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row of a translated example.
 
-    A column of the source that has the name of one of our columns goes by ``original_`` and its name.
+    A column of the source that has the name of one of our columns goes by ``original_`` and its name, see
+    `spanferry.data.column_names`.
     """
     target = unpack(outcome["target"])
     ours = provenance_columns(task)
-    found = {(f"original_{name}" if name in ours else name): value for name, value in task.to_row(target).items()}
+    found = {set_aside(name, ours, "original_"): value for name, value in task.to_row(target).items()}
     scores = {field: each["score"] for field, each in outcome["translations"].items()}
     return found | provenance_row(task, outcome["source"], scores, outcome["flags"], outcome["projections"])
 

@@ -26,7 +26,7 @@ from spanferry.flows.progress import Progress
 from spanferry.flows.shards import cut, file_digest, finish, finished, sidecar_path, write_json, write_records
 from spanferry.translation.languages import get_language
 
-STEP = "source/1"
+STEP = "source/2"
 SAMPLE = "sample:"
 _MOST_PROBLEMS = 20
 

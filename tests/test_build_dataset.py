@@ -384,6 +384,25 @@ def test_columns_of_the_source_come_along(build_settings: Settings, tmp_path: Pa
     assert rows["original_flags"][:] == [["odd"], []] and rows["flags"][:] == [[], []]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_no_column_of_the_source_takes_the_place_of_another(
+    build_settings: Settings, tmp_path: Path, order: int
+) -> None:
+    path = tmp_path / "train.jsonl"
+    rows = [
+        {"id": "1", "text": "Ada stays.", "spans": [], "flags": "mine"},
+        {"id": "2", "text": "Bob stays.", "spans": [], "flags": "mine", "original_flags": 2},
+        {"id": "3", "text": "Eve stays.", "spans": [], "original_flags": 3},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows[::order]), encoding="utf-8")
+    build_settings["source"]["path"] = str(path)
+    found = {row["id"]: row for row in rows_of(run(build_settings).folder, "de", tmp_path / "cache")}
+    names = ("flags", "original_flags", "original_original_flags")
+    assert [[found[row["id"]][name] for name in names] for row in rows] == [
+        [[], "mine", None], [[], "mine", 2], [[], None, 3],
+    ]  # fmt: skip
+
+
 def test_the_settings_in_the_folder_build_it_again(build_settings: Settings, published: Published) -> None:
     result = run(build_settings)
     before = published(result.folder)

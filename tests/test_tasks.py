@@ -9,9 +9,12 @@ from datasets import ClassLabel, Dataset, List, Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spanferry.data.column_names import set_aside
+from spanferry.data.correction_columns import correction_row
 from spanferry.data.errors import ConfigError, DataError
 from spanferry.data.example import Example, Span
 from spanferry.data.multiple_choice import MultipleChoice
+from spanferry.data.prediction_columns import prediction_columns, prediction_features, prediction_row
 from spanferry.data.question_answering import ANSWER, QuestionAnswering
 from spanferry.data.schema import Schema
 from spanferry.data.tasks import TASKS, Reading, Task, content_id, declared_schema, get_task
@@ -279,6 +282,53 @@ def test_columns_can_be_named_and_put_aside() -> None:
     # What would take the name of a column that the task writes keeps its content under another.
     assert example.meta == {"source_id": 9, "source_text": "not this"}
     assert get_task("ner").to_example(get_task("ner").to_row(example)) == example
+
+
+@given(st.data())
+def test_columns_that_are_put_aside_do_not_meet(data: st.DataObject) -> None:
+    parts = st.lists(st.sampled_from(["x_", "text", "flags", "_"]), max_size=4).map("".join)
+    ours, names = data.draw(st.sets(parts)), data.draw(st.sets(parts))
+    found = [set_aside(name, ours, "x_") for name in names]
+    assert len(set(found)) == len(names)
+    assert not ours & set(found)
+    assert all(new.endswith(name) for new, name in zip(found, names, strict=True))
+
+
+def test_a_column_that_is_put_aside_never_takes_the_place_of_another() -> None:
+    row = {"id": "7", "source_id": "wiki-12", "source_source_id": 3, "text": "Zoë", "label": "a"}
+    task, reading = get_task("text-classification"), Reading(columns={"id": None})
+    assert task.to_example(row, reading).meta == {
+        "source_id": "7", "source_source_id": "wiki-12", "source_source_source_id": 3,
+    }  # fmt: skip
+    # A column has one name in all rows, whatever else they have; and where nothing can be put aside, its own.
+    assert task.to_example({"text": "a", "label": "b", "source_id": 1}, reading).meta == {"source_source_id": 1}
+    assert task.to_example({"text": "a", "label": "b", "source_id": 1}).meta == {"source_id": 1}
+    tags = {"text": "a", "spans": [], "tags": ["news"], "source_tags": ["old"]}
+    assert get_task("ner").to_example(tags).meta == {"source_tags": ["news"], "source_source_tags": ["old"]}
+
+
+def test_corrections_leave_every_column_of_the_source() -> None:
+    row = {"text": "Gut.", "machine_text": "mine", "original_machine_text": "older"}
+    found = correction_row(get_task("text-classification"), row, None)
+    assert (found["original_machine_text"], found["original_original_machine_text"]) == ("mine", "older")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_predictions_leave_every_column_of_the_source(name: str) -> None:
+    task = get_task(name)
+    ours = sorted(prediction_columns(task))
+    declared = prediction_features(task, Schema(), tokens=task.tagged, labelled=False)
+    assert set(ours) == set(declared) - set(task.features(tokens=task.tagged))
+    fields = dict.fromkeys(fields_of(task)[-1], "a")
+    # Without tokens there are no `predicted_tags` of ours; a column of that name has the same new one all the same.
+    example = Example("1", fields, labels={}, meta={each: ["mine"] for each in ours} | {f"original_{ours[0]}": 3})
+    scores = dict.fromkeys(fields)
+    row = prediction_row(
+        task, example, Example("1", fields), labelled=False, label_scores={}, pivot=fields, translation_scores=scores,
+        flags=[], projections=[],
+    )  # fmt: skip
+    assert all(row[f"original_{each}"] == ["mine"] for each in ours)
+    assert row[f"original_original_{ours[0]}"] == 3
 
 
 def test_spans_count_where_a_row_has_tags_too() -> None:
