@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
+from weakref import WeakSet
 
 from spanferry.data.errors import BuildError, ConfigError
 
@@ -74,9 +75,8 @@ class SharedFile:
         self.path = Path(path)
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
-        self._owner = 0
-        self._inherited: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
+        _files.add(self)
         with self._repaired():
             self._connected()
 
@@ -92,7 +92,7 @@ class SharedFile:
     def close(self) -> None:
         """Close the file. A later call opens it again."""
         with self._lock:
-            if self._connection is not None and self._owner == os.getpid():
+            if self._connection is not None:
                 self._connection.close()
                 self._connection = None
 
@@ -111,14 +111,21 @@ class SharedFile:
         self.__init__(path)  # type: ignore[misc]
 
     def _connected(self) -> sqlite3.Connection:
-        if self._connection is None or self._owner != os.getpid():
-            # A connection must not cross a fork, not even to be closed: its locks belong to the parent.
-            self._inherited = self._connection
+        if self._connection is None:
             self._forget()
             self._opened = _identity(self.path)
-            self._connection, self._owner = self._open(), os.getpid()
+            self._connection = self._open()
             self._opened = _identity(self.path)
         return self._connection
+
+    def _begin_after_fork(self) -> None:
+        """Leave to the parent what is the parent's: in a child, before anything else runs there."""
+        # A thread that was at work holds the lock, and it does not exist here: nobody would ever release it.
+        self._lock = threading.RLock()
+        if self._connection is not None:
+            # A connection must not cross a fork, not even to be closed: its locks belong to the parent.
+            _inherited.append(self._connection)
+            self._connection = None
 
     def _forget(self) -> None:
         """Drop what is known of the file besides its connection: another may have taken its place."""
@@ -214,6 +221,19 @@ class SharedFile:
             CorruptMemoryWarning,
             stacklevel=5,
         )
+
+
+_files: WeakSet[SharedFile] = WeakSet()
+_inherited: list[sqlite3.Connection] = []
+
+
+def _begin_after_fork() -> None:
+    for each in _files:
+        each._begin_after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_begin_after_fork)
 
 
 @contextlib.contextmanager

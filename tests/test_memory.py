@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -177,6 +178,49 @@ def test_a_forked_child_writes_through_its_own_connection(path: Path) -> None:
         assert child.exitcode == 0
         memory.put(*PAIR, some(3, "later"))
         assert len(memory) == 9
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_forked_while_a_thread_is_at_work_does_not_wait_for_it(path: Path) -> None:
+    inside, leave = threading.Event(), threading.Event()
+
+    def work(memory: TranslationMemory) -> None:
+        with memory.connection():
+            inside.set()
+            leave.wait(60)
+
+    with TranslationMemory(path) as memory:
+        thread = threading.Thread(target=work, args=(memory,))
+        thread.start()
+        child = multiprocessing.get_context("fork").Process(target=memory.put, args=(*PAIR, some(3, "child")))
+        try:
+            assert inside.wait(60)
+            child.start()
+            child.join(30)
+            assert child.exitcode == 0
+        finally:
+            child.kill()
+            leave.set()
+            thread.join()
+        assert len(memory) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_never_closes_the_connection_of_its_parent(path: Path) -> None:
+    def forget(holder: list[TranslationMemory]) -> None:
+        before = sum(isinstance(each, sqlite3.Connection) for each in gc.get_objects())
+        holder.pop()
+        gc.collect()
+        assert sum(isinstance(each, sqlite3.Connection) for each in gc.get_objects()) == before > 0
+
+    holder = [TranslationMemory(path)]
+    child = multiprocessing.get_context("fork").Process(target=forget, args=(holder,))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    holder.pop().close()
 
 
 def test_it_can_be_sent_to_another_process(path: Path) -> None:
