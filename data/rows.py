@@ -74,6 +74,9 @@ def read_csv(
         separator: one character between cells.
         quotes: whether ``"`` encloses cells that hold separators or line breaks, RFC 4180; False where it is text.
         json_columns: columns whose cells hold JSON, beside those of spans, answers, choices, tokens and tags.
+
+    Raises:
+        DataError: the header names a column twice or none, or a quotation is broken.
     """
     csv.field_size_limit(_CELL_LIMIT)  # the module's own limit is 131,072 characters
     lines = _Lines(read_lines(path, encoding))

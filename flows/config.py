@@ -2,7 +2,7 @@
 
 Settings are of two kinds. The semantic ones decide what the dataset contains; they go into its signature and into the
 key of every shard. Everything under `run:` is transient: device, threads, batch size, shard size and folders change
-how fast a build is, never what it writes, and enter no key.
+how fast a build is, are not meant to change what it writes, and enter no key.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class ProjectionSettings(Settings):
 
 
 class RunSettings(Settings):
-    """Speed only; nothing here changes what is written."""
+    """Speed only: nothing here is meant to change what is written (a GPU rounds differently from a CPU)."""
 
     device: str = Field("auto", description="auto, cpu, cuda or cuda:1")
     workers: Annotated[int, Field(ge=0)] = Field(0, description="batches computed at once; 0 chooses")

@@ -128,6 +128,10 @@ def _lines(node: yaml.Node, prefix: tuple[Key, ...], name: str) -> Iterator[tupl
 def override(raw: RawConfig, overrides: Sequence[str]) -> RawConfig:
     """Return ``raw`` with each ``a.b=value`` set; the value is read as YAML.
 
+    Raises:
+        ConfigError: an item is no key path with a value, its value is no YAML, or the path leads below one that is no
+            mapping.
+
     >>> override(RawConfig({"translation": {"model": "x"}}), ["translation.beam_size=2", "targets=[de, no]"]).values
     {'translation': {'model': 'x', 'beam_size': 2}, 'targets': ['de', 'no']}
     """

@@ -88,32 +88,41 @@ class BuildFolder:
 
     @property
     def report(self) -> Path:
+        """All counts and the signature, JSON."""
         return self.root / "report.json"
 
     @property
     def card(self) -> Path:
+        """The dataset card."""
         return self.root / "README.md"
 
     def source(self, split: str, index: int) -> Path:
+        """Rows of the source as they were read, those of one shard."""
         return self.state / "source" / split / f"{index:05d}.jsonl"
 
     def source_split(self, split: str) -> Path:
+        """What a split of the source is made of: its shards, rows and labels."""
         return self.state / "source" / f"{split}.json"
 
     @property
     def shards(self) -> Path:
+        """Holds what was carried and lost, a folder a language and split."""
         return self.state / "shards"
 
     def shard(self, language: str, split: str, index: int) -> Path:
+        """Every example of one shard, carried or dropped; its sidecar lies beside it."""
         return self.shards / language / split / f"{index:05d}.jsonl"
 
     def data(self, language: str, split: str, index: int, total: int) -> Path:
+        """A file of the dataset, number `index` of `total` of its split."""
         return self.root / "data" / language / f"{split}-{index:05d}-of-{total:05d}.parquet"
 
     def dropped(self, language: str, split: str) -> Path:
+        """Lost examples and spans, with their reasons."""
         return self.root / "dropped" / language / f"{split}.jsonl"
 
     def written_mark(self, language: str, split: str) -> Path:
+        """Says that the files of a language and split were written, and from which shards."""
         return self.state / "dataset" / language / f"{split}.json"
 
     def written(self, language: str, split: str) -> dict[str, str] | None:
@@ -122,6 +131,7 @@ class BuildFolder:
         return None if facts is None else facts["files"]
 
     def rejects(self, split: str) -> Path:
+        """Rows of the source that could not be read (``on_error: skip``)."""
         return self.root / "rejects" / f"{split}.jsonl"
 
     @property

@@ -91,7 +91,13 @@ def _require_writable(file: Path) -> None:
 
 
 def lessons(recipe: RangeRecipe, report: Callable[[str], None]) -> tuple[list[Lesson], list[Lesson]]:
-    """Return the lessons to learn from, and those of the sentence pairs that are held out."""
+    """Return the lessons to learn from, and those of the sentence pairs that are held out.
+
+    Raises:
+        ConfigError: the aligner is unknown, or a setting of it.
+        DataError: a file cannot be read, or there are too few phrases.
+        ModelError: the aligner's model cannot be loaded.
+    """
     chance = Random(recipe.seed)
     aligner = load_aligner(recipe.aligner, **recipe.aligner_settings)
     taught: list[Lesson] = []

@@ -180,6 +180,9 @@ def align_words(pairs: Sequence[SentencePair]) -> list[SentencePair]:
     All pairs must have the same two languages: the lexicon is learned from them together (Östling and Tiedemann
     2016, "Efficient word alignment with Markov Chain Monte Carlo"), so a few thousand pairs are the least that makes
     sense. Pairs without a word on one side come back without links.
+
+    Raises:
+        SpanferryError: eflomal is not installed.
     """
     try:
         import eflomal

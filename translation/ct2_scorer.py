@@ -54,7 +54,12 @@ class CTranslate2PrefixScorer:
         return [self._ids.get(token, self._unknown) for token in tokens]
 
     def open(self, sources: Sequence[str], *, source: str, target: str) -> list[Opened]:
-        """Split the source sentences into tokens; see `PrefixScorer.open`."""
+        """Split the source sentences into tokens; see `PrefixScorer.open`.
+
+        Raises:
+            LanguageError: the model does not speak ``source`` or ``target``.
+            ModelError: a sentence is longer than the model takes.
+        """
         tokenizer = self.translator.tokenizer
         source, target = tokenizer.check_pair(source, target, model=self.translator.model.model)
         prefix = tokenizer.target_prefix(target)

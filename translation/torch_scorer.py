@@ -151,7 +151,12 @@ class TorchScorer:
 
     @torch.inference_mode()
     def open(self, sources: Sequence[str], *, source: str, target: str) -> list[Opened]:
-        """Encode the source sentences; see `PrefixScorer.open`."""
+        """Encode the source sentences; see `PrefixScorer.open`.
+
+        Raises:
+            LanguageError: the model does not speak ``source`` or ``target``.
+            ModelError: a sentence is longer than the model takes.
+        """
         source, target = self.tokenizer.check_pair(source, target, model=self.fingerprint)
         sequences = [self._numbers(tokens) for tokens in self.tokenizer.encode_source(sources, source, target)]
         for text, sequence in zip(sources, sequences, strict=True):

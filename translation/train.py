@@ -77,6 +77,11 @@ def prepare_run(recipe: TrainRecipe) -> ModelTokenizer:
     """Make the tokenizer and the prepared data in `recipe.output`, or find them where an earlier call left them.
 
     `examples.json` there, written last, counts what was made of which corpus.
+
+    Raises:
+        ConfigError: the folder holds data that was made with other settings.
+        DataError: a corpus cannot be read.
+        ModelError: the checkpoint to start from cannot be found.
     """
     vocabulary, record = recipe.output / "tokenizer", recipe.output / "examples.json"
     digest = _data_digest(recipe)
