@@ -26,12 +26,15 @@ class AdapterRecipe(RunSettings):
     model: str = "bundled"
     """A checkpoint: folder, hub id or ``bundled``."""
     data: list[AlignedCorpus] = Field(min_length=1)
+    """The corpora."""
     layer: int | None = Field(default=None, ge=1)
     """The hidden state to teach; the encoder's output if absent."""
     rank: int = Field(default=8, ge=1)
+    """Of the updates of the layers' matrices."""
     targets: list[str] = Field(default=["fc1", "fc2"], min_length=1)
     """Linear layers that get an update, by the last part of their names."""
     embedding_rank: int = Field(default=0, ge=0)
+    """Of the update of the embeddings; 0: none."""
     temperature: float = Field(default=0.05, gt=0)
     """Cosines are divided by it; give the aligner the same."""
     symmetrization: str = "grow-diag"

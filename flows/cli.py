@@ -164,7 +164,7 @@ def init(
     *,
     direction: Annotated[
         str,
-        typer.Option(metavar="translate-train|translate-test", help="What kind of build."),
+        typer.Option(metavar="translate-train|back-translate|translate-test", help="What kind of build."),
     ] = "translate-train",
 ) -> None:
     """Write a commented CONFIG.yaml for a task, to start from."""

@@ -13,6 +13,7 @@ from spanferry.flows.config import parse_config
 
 # What a first build of each shape can start from: a sample that is shipped where there is one.
 _SOURCES = {"ner": "sample:entities.en.jsonl", "slots": "sample:slots.en.jsonl"}
+_FOLDERS = {"translate-test": "-predicted", "back-translate": "-and-back"}
 
 
 def template(task: str, direction: str = "translate-train") -> str:
@@ -32,7 +33,7 @@ def template(task: str, direction: str = "translate-train") -> str:
         "source": {"path": _SOURCES.get(task, "train.jsonl"), "language": "en"},
         "targets": ["de", "es"],
     }
-    if direction != "translate-train":
+    if direction == "translate-test":
         path = _SOURCES.get(task, "test.en.jsonl").replace(".en.", ".{language}.")
         sides = {
             "direction": direction,
@@ -40,12 +41,14 @@ def template(task: str, direction: str = "translate-train") -> str:
             "pivot": "en",
             "predictor": {"name": "transformers", "model": "path/of/a/model"},
         }
+    elif direction != "translate-train":
+        sides = {"direction": direction, **sides}
     values = {
         "task": task,
         **sides,
         "translation": {"model": "bundled", "beam_size": 4},
         "projection": {"method": "alignment", "aligner": DEFAULT_ALIGNER},
-        "output": f"out/{task}" if direction == "translate-train" else f"out/{task}-predicted",
+        "output": f"out/{task}{_FOLDERS.get(direction, '')}",
     }
     model = type(parse_config(values))
     head = "# A build of spanferry. Try `spanferry plan FILE` first, then `spanferry build FILE`.\n"

@@ -156,6 +156,11 @@ def test_init_writes_a_config_that_builds(run: Run, tmp_path: Path, monkeypatch:
     assert (tmp_path / "out" / "slots" / "data" / "de").is_dir()
     code, _, err = run("init", "nre")
     assert code == 2 and "did you mean 'ner'" in err and not (tmp_path / "nre.yaml").exists()
+    assert run("init", "ner", "back.yaml", "--direction", "back-translate")[0] == 0
+    assert run("build", "back.yaml", "--limit", "5", "--quiet", *fake) == (0, "", "")
+    assert (tmp_path / "out" / "ner-and-back" / "data" / "de").is_dir()
+    code, _, err = run("init", "ner", "no.yaml", "--direction", "back-translation")
+    assert code == 2 and err.count("\n") == 1 and "did you mean 'back-translate'" in err
 
 
 def test_the_schema_is_json(run: Run) -> None:

@@ -177,8 +177,9 @@ def test_the_template_is_a_valid_configuration_that_names_every_setting(write: A
         assert f"{name}:" in text
 
 
-def test_commented_settings_of_the_template_are_the_defaults(write: Any) -> None:
-    text = template("ner")
+@pytest.mark.parametrize("direction", ["translate-train", "back-translate"])
+def test_commented_settings_of_the_template_are_the_defaults(write: Any, direction: str) -> None:
+    text = template("ner", direction)
     opened, number = re.subn(r"^(\s*)# (\s*\w+:( |$))", r"\1\2", text, flags=re.MULTILINE)
     assert number > 20
     assert load_config(write(opened)) == load_config(write(text))

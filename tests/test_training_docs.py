@@ -6,10 +6,20 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
-from spanferry.alignment.adapter_recipe import AdapterRecipe
+from spanferry.alignment.adapter_recipe import AdapterRecipe, AlignedCorpus
 from spanferry.projection.range_recipe import RangeRecipe
-from spanferry.translation.recipe import TrainRecipe
+from spanferry.translation.recipe import (
+    AlignmentSettings,
+    AugmentSettings,
+    CorpusSettings,
+    MarkerSettings,
+    OptimizerSettings,
+    QuotaSettings,
+    ScratchModel,
+    TrainRecipe,
+)
 
 
 @pytest.fixture
@@ -42,3 +52,14 @@ def test_the_documented_recipe_for_ranges_is_read(documented: list[Path]) -> Non
     assert recipe.aligner == "mt-encoder" and recipe.data[0].inline_marks
     assert recipe.output.name == "my-ranges.safetensors"
     assert len(documented) == 3
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *(TrainRecipe, AdapterRecipe, RangeRecipe, AlignedCorpus, CorpusSettings, QuotaSettings, MarkerSettings),
+        *(AugmentSettings, AlignmentSettings, ScratchModel, OptimizerSettings),
+    ],
+)
+def test_every_setting_of_a_recipe_has_its_meaning(settings: type[BaseModel]) -> None:
+    assert [name for name, field in settings.model_fields.items() if not field.description] == []
