@@ -35,7 +35,7 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/mypy
 
-# What needs gold data says in docs/ how it is run.
+# What needs gold data says in docs/ or in its own head how it is run.
 ON_GOLD := alignment attention_heads markers projection sentence_boundaries
 bench: $(READY)
 	for script in $(filter-out $(ON_GOLD:%=benchmarks/%.py),$(wildcard benchmarks/*.py)); do echo "== $$script"; $(BIN)/python $$script || exit 1; done

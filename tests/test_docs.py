@@ -1,21 +1,32 @@
-"""What the documents show is run: the README's commands, and the projector of CONTRIBUTING."""
+"""What the documents show is run, and what they list is whole: commands, settings and their defaults."""
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+import typer
 
+from spanferry.alignment.registry import ALIGNERS, DEFAULT_ALIGNER
 from spanferry.data.example import Span
+from spanferry.data.registry import LazyTable
+from spanferry.flows.cli import app
+from spanferry.flows.config import RunSettings, TranslationSettings
 from spanferry.projection.base import Projector, Reason, TranslatedText
+from spanferry.projection.registry import PROJECTORS
+from spanferry.translation.convert import ensure_converted
+from spanferry.translation.decoding import Decoding, Placement
 
 
 def code_blocks(path: Path, language: str) -> list[str]:
@@ -32,6 +43,75 @@ def test_contributing_projector_meets_the_protocol(root: Path) -> None:
     [(found, lost)] = projector.project([text], source="eng_Latn", target="deu_Latn")
     assert found.target == Span(0, 3, "PER")
     assert lost.reason is Reason.NO_CANDIDATE
+
+
+def setting_tables(path: Path) -> dict[str, dict[str, str]]:
+    """The tables of settings: each has a column of defaults for every method, which is empty where it has no such."""
+    found: dict[str, dict[str, str]] = {}
+    for table in re.findall(r"^\| setting \|.*\n(?:\|.*\n)+", path.read_text(encoding="utf-8"), re.MULTILINE):
+        header, _, *rows = (
+            [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in table.splitlines()
+        )
+        for column, name in enumerate(header):
+            if name.startswith("`"):
+                found[name.strip("`")] = {row[0].strip("`"): row[column] for row in rows if row[column]}
+    return found
+
+
+def shown(default: Any) -> str | None:
+    """A default as a table has it; None for what it says in words."""
+    if default is inspect.Parameter.empty:
+        return "required"
+    if default is None or isinstance(default, bool):
+        return str({None: "null", True: "true", False: "false"}[default])
+    if isinstance(default, str):
+        return f"`{default}`"
+    return str(default) if isinstance(default, int | float) else None
+
+
+def assert_told(documented: Mapping[str, str], defaults: Mapping[str, Any]) -> None:
+    assert documented.keys() == defaults.keys()
+    wrong = {name: told for name, told in documented.items() if shown(defaults[name]) not in (None, told)}
+    assert wrong == {}
+
+
+@pytest.mark.parametrize(("table", "document"), [(PROJECTORS, "projection.md"), (ALIGNERS, "alignment.md")])
+def test_every_setting_is_documented_with_its_default(root: Path, table: LazyTable, document: str) -> None:
+    documented = setting_tables(root / "docs" / document)
+    assert documented.keys() == table.builtin.keys() - {"fake"}
+    for name, settings in documented.items():
+        parameters = inspect.signature(table.load(name)).parameters
+        defaults = {each: parameter.default for each, parameter in parameters.items()}
+        if "aligner" in defaults:
+            defaults["aligner"] = DEFAULT_ALIGNER  # what a build and `score` give it
+        assert_told(settings, defaults)
+
+
+def test_further_settings_of_the_translator_are_documented_with_their_defaults(root: Path) -> None:
+    defaults = {
+        "max_tokens": None,
+        **{each.name: each.default for kind in (Decoding, Placement) for each in fields(kind)},
+    }
+    defaults |= {name: each.default for name, each in inspect.signature(ensure_converted).parameters.items()}
+    elsewhere = {*TranslationSettings.model_fields, *RunSettings.model_fields}
+    documented = setting_tables(root / "docs" / "translation.md")
+    assert_told(documented["ctranslate2"], {name: each for name, each in defaults.items() if name not in elsewhere})
+
+
+def commands(group: typer.core.TyperGroup, before: str = "") -> Iterator[str]:
+    for name, command in group.commands.items():
+        if isinstance(command, typer.core.TyperGroup):
+            yield from commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}"
+
+
+def test_the_readme_lists_every_command(root: Path) -> None:
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    table = (root / "README.md").read_text(encoding="utf-8").partition("## All commands")[2].partition("\n## ")[0]
+    listed = [name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall("`(.*?)`", row)]
+    assert sorted(listed) == sorted(commands(group))
 
 
 @pytest.mark.slow
