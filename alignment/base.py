@@ -24,7 +24,9 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TokenizedText:
-    """A text and its tokens, in order and without overlap; white space belongs to no token.
+    """A text and its tokens, in order and without overlap.
+
+    White space belongs to no token that `spanferry.alignment.tokens` finds; a word that the data brings may hold some.
 
     >>> TokenizedText("Zoë lacht.", (Token(0, 3), Token(4, 9), Token(9, 10))).words
     ['Zoë', 'lacht', '.']

@@ -73,7 +73,8 @@ class EflomalAligner:
         )
         self._priors = PriorsByLanguage(priors)
         settings = f"{symmetrization}:{depth}:{effort}:{null_prior}:{samplers}"
-        self._fingerprint = f"eflomal-{version('eflomal')}:{CORPUS_WISE}:{settings}"
+        # The number goes up when other words are given to the same program.
+        self._fingerprint = f"eflomal-{version('eflomal')}/2:{CORPUS_WISE}:{settings}"
         if self._priors.fingerprint:
             self._fingerprint += f":{self._priors.fingerprint}"
 
@@ -91,7 +92,7 @@ class EflomalAligner:
             ModelError: eflomal failed.
         """
         priors = self._priors.between(source, target)
-        words = [tuple([word.lower() for word in text.words] for text in pair) for pair in pairs]
+        words = [tuple([_one_word(word.lower()) for word in text.words] for text in pair) for pair in pairs]
         for number, pair in enumerate(words):
             if max(map(len, pair)) > _MOST_WORDS:
                 raise DataError(
@@ -115,6 +116,15 @@ class EflomalAligner:
             run_eflomal(self._engine, left, right, *files, priors=None if priors is None else _eflomal_lines(priors))
             found = [file.read_text(encoding="ascii").split("\n")[: len(pairs)] for file in files]
         return [[{parse_link(link) for link in line.split()} for line in direction] for direction in found]
+
+
+def _one_word(word: str) -> str:
+    """Return a word as one that eflomal, which goes by white space, counts as one.
+
+    >>> _one_word("new york"), _one_word("\\u3000")
+    ('new_york', '_')
+    """
+    return "_".join(word.split()) or "_"
 
 
 def run_eflomal(

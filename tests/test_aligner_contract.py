@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from spanferry.alignment.base import Aligner, WordAlignment
+from spanferry.alignment.base import Aligner, Token, TokenizedText, WordAlignment
 from spanferry.alignment.given import GivenAligner
 from spanferry.alignment.linking import Pair
 from spanferry.alignment.registry import ALIGNERS, load_aligner
@@ -53,8 +54,16 @@ def pairs(checkpoints: ModuleType) -> list[Pair]:
         (word, empty),
         (empty, empty),
         (from_words(["the", "東京", "😀"]), from_words(["die", "die"])),
+        # Words that the data brings may hold white space, or be nothing else.
+        (words_of("the|New York|12\u00a0000|cat"), words_of("die|Katze|12\u202f000|New\u2028York")),
+        (words_of("the| |cat"), words_of("die|\u3000\t|Katze")),
     ]
     return [*zip(*sides, strict=True), *odd]
+
+
+def words_of(text: str) -> TokenizedText:
+    """The words between bars."""
+    return TokenizedText(text, tuple(Token(*found.span()) for found in re.finditer(r"[^|]+", text)))
 
 
 @pytest.fixture(scope="module")

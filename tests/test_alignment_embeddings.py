@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 import torch
 
+from spanferry.alignment.base import Token, TokenizedText
 from spanferry.alignment.embeddings import EmbeddingAligner
 from spanferry.alignment.encoder import windows
 from spanferry.alignment.linking import Pair
@@ -26,6 +27,9 @@ def pairs(simalign_ratio: ModuleType) -> list[Pair]:
     """Pairs of the samples, odd ones among them; no text is empty, which the package cannot take."""
     words = ["Zoë", "'s", "東京", "タワー", "x", "😀", "\u200b", "ﬁn", "é", "12,5", "%", "a-b", "http://x.y"]
     odd = [(from_words(words), from_words(words[::-1])), (from_words(["a"]), from_words(["a", "a", "a"]))]
+    # Words that the data brings may hold white space.
+    spaced = TokenizedText("12\u00a0000 in New York", (Token(0, 6), Token(7, 9), Token(10, 18)))
+    odd.append((spaced, from_words(["nach", "New", "York", "12.000"])))
     return [*simalign_ratio.sample_pairs()[::6], *odd]
 
 

@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 
+from spanferry.alignment.base import TokenizedText
 from spanferry.alignment.statistical import EflomalAligner
 from spanferry.alignment.tokens import from_words, split_on_space
 from spanferry.data.errors import ConfigError, DataError
@@ -27,6 +28,24 @@ def test_words_of_a_word_for_word_corpus_find_each_other(checkpoints: ModuleType
     assert sum(link.source == link.target for link in links) > 0.8 * len(links)
     assert len(links) > 0.8 * sum(len(text.tokens) for text in english)
     assert all(0 < link.score <= 1 for link in links)
+
+
+def test_a_word_that_holds_white_space_is_one_word(checkpoints: ModuleType) -> None:
+    pytest.importorskip("eflomal")
+
+    def spaced(text: str) -> TokenizedText:
+        """The words of a text, a space in the middle of the first."""
+        words = split_on_space(text[:-1])
+        return TokenizedText(f"{text[0]}\u00a0{text[2:-1]}", words.tokens)
+
+    english = [spaced(text) for text in checkpoints.sentences(400, "eng_Latn", seed=7)]
+    german = [split_on_space(text[:-1]) for text in checkpoints.sentences(400, "deu_Latn", seed=7)]
+    pairs = list(zip(english, german, strict=True))
+    alignments = EflomalAligner(symmetrization="intersection").align(pairs, **LANGUAGES)
+    links = [link for alignment in alignments for link in alignment.links]
+    assert english[0].words[0] == "t\u00a0e"
+    assert sum(link.source == link.target for link in links) > 0.8 * len(links)
+    assert len(links) > 0.8 * sum(len(text.tokens) for text in english)
 
 
 def test_a_text_over_the_limit_is_refused() -> None:
