@@ -84,10 +84,9 @@ class AttentionAligner:
 
     @property
     def fingerprint(self) -> str:
-        """Identity of weights, their quantisation, and method."""
-        model = self._translator.model
+        """Identity of weights, their arithmetic, and method."""
         settings = f"{self._method}:{self._threshold}" + (":reads" if self._state == "reads" else "")
-        return f"attention:{model.checksum[:16]}:{model.quantization}:{settings}"
+        return f"attention:{self._translator.computes}:{settings}"
 
     def align(self, pairs: Sequence[Pair], *, source: str, target: str) -> list[WordAlignment]:
         """Return one alignment a pair.

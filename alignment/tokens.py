@@ -54,20 +54,20 @@ _RULES: dict[str, Any] = {"nlp": {"tokenizer": {"@tokenizers": "spacy.Tokenizer.
 _JIEBA: dict[str, Any] = {
     "nlp": {"tokenizer": {"@tokenizers": "spacy.zh.ChineseTokenizer", "segmenter": "jieba"}},
 }
-# Languages whose spaCy tokenizer needs a package: the package, and the configuration to use when it is there.
-_SEGMENTERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "zh": ("jieba", _JIEBA),
-    "ja": ("sudachidict_core", {}),
-    "th": ("pythainlp", {}),
+# Languages whose spaCy tokenizer needs packages: these, and the configuration to use when they are there.
+_SEGMENTERS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
+    "zh": (("jieba",), _JIEBA),
+    "ja": (("sudachipy", "sudachidict_core"), {}),
+    "th": (("pythainlp",), {}),
 }
+_VARIETIES = {"yue": "zh"}
 _RULES_ONLY = frozenset({"ko", "vi"})  # their default tokenizers need mecab-ko and pyvi
 
 
 class _Tokenizer(NamedTuple):
-    """A spaCy pipeline's tokenizer, what it is called, and whether it finds words in an unspaced script itself."""
+    """A spaCy pipeline's tokenizer, and whether it finds words in an unspaced script itself."""
 
     nlp: Any
-    name: str
     segments: bool
 
 
@@ -99,10 +99,20 @@ def tokenize(texts: Sequence[str], language: str) -> list[TokenizedText]:
 def tokenizer_name(language: str) -> str:
     """Name what `tokenize` uses here for ``language``: part of the fingerprint of whatever depends on its tokens.
 
-    >>> tokenizer_name("deu_Latn").startswith("spacy-3"), tokenizer_name("ibo_Latn").endswith(":xx")
+    It has spaCy's version, the language, and the packages that find words where there are no spaces. Nothing is loaded.
+
+    >>> tokenizer_name("deu_Latn").startswith("spacy-3"), tokenizer_name("deu_Latn").endswith(":de")
     (True, True)
     """
-    return _load(_subtag(language)).name
+    subtag = _subtag(language)
+    code = _VARIETIES.get(subtag, subtag)
+    return "+".join([f"spacy-{version('spacy')}:{code}", *(f"{name}-{version(name)}" for name in _segmenters(code))])
+
+
+def _segmenters(code: str) -> tuple[str, ...]:
+    """Return the packages that find words in a language without spaces; none if one is missing."""
+    packages, _ = _SEGMENTERS.get(code, ((), {}))
+    return packages if all(map(find_spec, packages)) else ()
 
 
 def from_words(words: Sequence[str]) -> TokenizedText:
@@ -146,25 +156,21 @@ def _subtag(language: str) -> str:
 def _load(subtag: str) -> _Tokenizer:
     import spacy
 
-    segments = False
-    code, config = {"yue": "zh"}.get(subtag, subtag), _RULES if subtag in _RULES_ONLY else {}
+    code, config = _VARIETIES.get(subtag, subtag), _RULES if subtag in _RULES_ONLY else {}
+    segments = bool(_segmenters(code))
     if code in _SEGMENTERS:
-        package, config = _SEGMENTERS[code]
-        segments = find_spec(package) is not None
-        if not segments:
-            code, config = "xx", {}
+        code, config = (code, _SEGMENTERS[code][1]) if segments else ("xx", {})
     if code == "zh":
         _quieten_jieba()
     try:
         nlp: Any = spacy.blank(code, config=config)
     except ImportError:  # spaCy's way to say that it has no such language
-        code, nlp = "xx", spacy.blank("xx")
+        nlp = spacy.blank("xx")
     nlp.vocab.lex_attr_getters = {}  # shape, prefix, is it a URL, ...: a third of the time, and no use here
     if not segments:  # "EE. UU." is one token in Spanish by such a rule, but a token must not hold white space
         rules = nlp.tokenizer.rules.items()
         nlp.tokenizer.rules = {text: parts for text, parts in rules if not re.search(r"\S\s|\s\S", text)}
-    name = f"{code}+{_SEGMENTERS[code][0]}" if segments else code
-    return _Tokenizer(nlp, f"spacy-{version('spacy')}:{name}", segments)
+    return _Tokenizer(nlp, segments)
 
 
 def _quieten_jieba() -> None:

@@ -8,8 +8,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from spanferry.alignment.tokens import tokenizer_name
 from spanferry.data.errors import BuildError
 from spanferry.data.signature import fingerprint
+from spanferry.data.tasks import get_task
 from spanferry.flows.config import AnyConfig
 from spanferry.flows.folder import BuildFolder
 from spanferry.flows.places import stored_at
@@ -18,9 +20,9 @@ from spanferry.flows.source import Split
 from spanferry.translation.languages import Language, get_language
 
 STEPS = {
-    "translate-train": "translate-train/3",
+    "translate-train": "translate-train/4",
     "translate-test": "translate-test/2",
-    "back-translate": "back-translate/2",
+    "back-translate": "back-translate/3",
 }
 """Go up when the same rows, settings and models would come out differently, so that older shards are left alone."""
 
@@ -109,7 +111,10 @@ class BuildPlan:
     def key(self, rows: str, direction: Direction) -> str:
         """Return the key of a shard, given the checksum of its rows."""
         step = STEPS[self.config.direction]
-        return fingerprint({"step": step, "rows": rows, **direction._asdict(), **self.parts})
+        found = {"step": step, "rows": rows, **direction._asdict(), **self.parts}
+        if get_task(self.config.task).spans_in:  # where spans may begin and end, on this machine
+            found["tokens"] = [tokenizer_name(side) for side in direction]
+        return fingerprint(found)
 
 
 def note_plan(plan: BuildPlan) -> None:

@@ -18,6 +18,7 @@ from spanferry.data.errors import BuildError, ConfigError, DataError, did_you_me
 from spanferry.data.example import Example
 from spanferry.data.formats import ReadReport, read_examples
 from spanferry.data.schema import Schema
+from spanferry.data.sidecar import features_path
 from spanferry.data.signature import fingerprint
 from spanferry.flows.config import AnyConfig, BuildConfig, SourceSettings
 from spanferry.flows.folder import BuildFolder
@@ -93,6 +94,9 @@ def split_sources(source: SourceSettings, single: str = "train") -> dict[str, tu
     Args:
         source: where the data is.
         single: what a source without splits is called.
+
+    Raises:
+        ConfigError: splits stand beside paths by split, or there is no such sample.
 
     >>> split_sources(SourceSettings(path="a.jsonl", language="en"))
     {'train': ('a.jsonl', None)}
@@ -276,7 +280,9 @@ def content_fingerprint(path: str, revision: str | None) -> str | None:
     place = Path(path)
     try:
         if place.is_file():
-            return file_digest(place)
+            digest = file_digest(place)
+            names = features_path(place)  # what numbers in the file mean
+            return fingerprint({"file": digest, "names": file_digest(names)}) if names.exists() else digest
         if place.is_dir():
             inside = sorted(item for item in place.rglob("*") if item.is_file())
             return fingerprint({str(item.relative_to(place)): file_digest(item) for item in inside})

@@ -63,23 +63,24 @@ def translate_examples(
     progress: Callable[[int, int], None] | None = None,
     stats: TranslationStats | None = None,
 ) -> Translated:
-    """Translate the texts of all fields of all examples in one go; no sentence ends within a labelled span.
+    """Translate the texts of all fields of all examples in one go; no sentence ends within a span of the example.
 
-    A text that several examples share (the context of many questions) is cut in one way for all of them, so that they
-    share its translation too.
+    What comes of an example depends on nothing but the example. A text that several share (the context of many
+    questions) is translated once, but for the sentences that a span of one of them joins.
     """
     if parts.predictor is None and markers_of(parts.projector) is not None:
         with_marks, marks = translate_with_marks(examples, parts, direction, progress=progress, stats=stats)
         return Translated(list(examples), with_marks, marks)
     places = [(index, field) for index, example in enumerate(examples) for field in example.fields]
-    together: dict[str, set[tuple[int, int]]] = {}
-    # What is to be predicted on is translated as if it had no labels.
-    for example in examples if parts.predictor is None else ():
-        for span in example.spans:
-            together.setdefault(example.fields[span.field], set()).add((span.start, span.end))
     if parts.fields == "jointly":
         return _translate_jointly(examples, parts, direction, progress=progress, stats=stats)
-    spans = [sorted(together.get(examples[index].fields[field], ())) for index, field in places]
+    # What is to be predicted on is translated as if it had no labels.
+    spans = [
+        sorted({(span.start, span.end) for span in examples[index].spans if span.field == field})
+        if parts.predictor is None
+        else []
+        for index, field in places
+    ]
     translations = translate_texts(
         [examples[index].fields[field] for index, field in places],
         parts.translator,

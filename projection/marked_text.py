@@ -61,6 +61,16 @@ class MarkedSentence:
         """Whether each range has a mark of its own."""
         return len(set(self.pairs)) == len(self.pairs)
 
+    def compared(self, spans: Sequence[Span]) -> bool:
+        """Whether what stands in its brackets is compared with translations of what stood there in the source.
+
+        That is where nothing else tells brackets apart, and a label could go to another's place.
+
+        Args:
+            spans: of the whole text.
+        """
+        return not self.by_name and len({spans[number].label for same in self.spans for number in same}) > 1
+
 
 @dataclass(frozen=True, slots=True)
 class MarkedText:
@@ -221,13 +231,16 @@ def read_text(
         marked: the text with marks.
         translation: its translation, of ``marked.cuts``.
         spans: the spans that it was marked with.
-        alone: stand-alone translations of marked texts, which help to tell brackets apart.
+        alone: stand-alone translations of marked texts, which help to tell brackets apart where that is worth it, see
+            `MarkedSentence.compared`.
     """
     removed: list[Range] = []
     reads: list[tuple[MarkedSentence, Range, MarksRead]] = []
     for sentence in marked.sentences:
         begin, stop = _rendering(sentence, translation.segments)
-        alike = None if sentence.by_name else _likeness(marked.plain, sentence, alone or {})
+        # What others asked for is not looked at: the answer would depend on the texts beside this one.
+        known = (alone or {}) if sentence.compared(spans) else {}
+        alike = None if sentence.by_name else _likeness(marked.plain, sentence, known)
         read = read_marks(translation.text[begin:stop], sentence.ranges, sentence.pairs, alike=alike)
         reads.append((sentence, (begin, stop), read))
         removed += [(begin + a, begin + b) for a, b in read.removed]

@@ -117,7 +117,7 @@ class _Work:
             text.plain[sentence.source[0] + start : sentence.source[0] + end]
             for text, row in zip(marked, spans, strict=True)
             for sentence in text.sentences
-            if not sentence.by_name and len({row[i].label for same in sentence.spans for i in same}) > 1
+            if sentence.compared(row)
             for start, end in sentence.ranges
         )
         translations = self._translate(list(wanted), ranges=[[(0, len(text))] for text in wanted])

@@ -106,7 +106,7 @@ class MarkersProjector:
         compare = f",compare={self.compare}" if self.text == "marked" else ""
         fallback = None if self.fallback is None else self.fallback.fingerprint
         return (
-            f"markers/1(style={self.style},text={self.text}{compare},min_similarity={self.min_similarity},"
+            f"markers/2(style={self.style},text={self.text}{compare},min_similarity={self.min_similarity},"
             f"snap={self.snap},model={model},fallback={fallback})"
         )
 

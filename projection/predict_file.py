@@ -15,6 +15,7 @@ from typing import Any
 from spanferry.data.errors import DataError
 from spanferry.data.example import Example
 from spanferry.data.formats import read_examples
+from spanferry.data.sidecar import features_path
 from spanferry.data.signature import fingerprint
 from spanferry.data.tasks import Task, content_id
 from spanferry.projection.distribution_data import distribution_data
@@ -49,7 +50,7 @@ class FilePredictor:
     def __init__(self, *, task: Task, path: str | Path, format: str | None = None, scheme: str = "IOB2") -> None:
         self._task, self._path, self._format, self._scheme = task, Path(path), format, scheme
         self._known: dict[str, Prediction] = {}
-        self._read: tuple[int, int] | None = None
+        self._read: list[tuple[int, int] | None] = []
         self._refresh()
 
     @property
@@ -60,12 +61,11 @@ class FilePredictor:
 
     def _refresh(self) -> None:
         """Read the file, unless it is the one that was read last."""
-        status = self._path.stat() if self._path.exists() else None
-        stamp = None if status is None else (status.st_mtime_ns, status.st_size)
-        if stamp == self._read:
+        stamps = [_stamp(self._path), _stamp(features_path(self._path))]
+        if stamps == self._read:
             return
-        self._known, self._read = {}, stamp
-        if stamp is not None:
+        self._known, self._read = {}, stamps
+        if stamps[0] is not None:
             rows = read_examples(
                 self._path,
                 self._task,
@@ -150,6 +150,12 @@ def _scores(row: Example, given: Any, expected: int, path: Path) -> list[float]:
     if not good or not all(isinstance(each, int | float) and 0 <= each <= 1 for each in given):
         raise DataError(f"{_shown(row)}: scores are {given!r}, expected {expected} numbers in 0..1", path=path)
     return [float(each) for each in given]
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Return when a file was written and its length; None where there is none."""
+    status = path.stat() if path.exists() else None
+    return None if status is None else (status.st_mtime_ns, status.st_size)
 
 
 def _digest(known: Mapping[str, Prediction]) -> str:

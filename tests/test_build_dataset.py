@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -384,6 +388,39 @@ def test_columns_of_the_source_come_along(build_settings: Settings, tmp_path: Pa
     assert rows["original_flags"][:] == [["odd"], []] and rows["flags"][:] == [[], []]
 
 
+def test_times_of_a_parquet_file_come_through(build_settings: Settings, tmp_path: Path) -> None:
+    moments = ["2023-01-01T10:00:00.000001+01:00", "2023-10-29T02:30:00+02:00", "2023-10-29T02:30:00+01:00", None]
+    aware = [each and dt.datetime.fromisoformat(each) for each in moments]
+    naive = [each and each.replace(tzinfo=None) for each in aware]
+    spans = [dt.timedelta(days=-1, microseconds=3), dt.timedelta(0), None, dt.timedelta(days=99)]
+    columns = {
+        "at": pa.array(naive, pa.timestamp("ns")),
+        "there": pa.array(aware, pa.timestamp("ns", "Europe/Berlin")),
+        "utc": pa.array(aware, pa.timestamp("ns", "UTC")),
+        "took": pa.array(spans, pa.duration("ns")),
+        "all": pa.array([[each] for each in naive], pa.list_(pa.timestamp("ns"))),
+    }
+    source, empty = tmp_path / "train.parquet", pa.array([[]] * 4, pa.list_(pa.struct([("start", pa.int32())])))
+    pq.write_table(pa.table({"id": list("abcd"), "text": ["Ada stays."] * 4, "spans": empty, **columns}), source)
+    build_settings["source"] = {"path": str(source), "language": "en"}
+    [written] = (run(build_settings).folder / "data" / "de").glob("*.parquet")
+    found = pq.read_table(written)
+    for name, column in columns.items():
+        assert found[name].cast(column.type).to_pylist() == column.to_pylist()
+    assert found["there"].type == pa.timestamp("us", "Europe/Berlin")
+
+
+@pytest.mark.parametrize(("column", "kind"), [("at", pa.timestamp("ns")), ("took", pa.duration("ns"))])
+def test_times_finer_than_microseconds_are_refused(
+    build_settings: Settings, tmp_path: Path, column: str, kind: pa.DataType
+) -> None:
+    table = {"id": ["7"], "text": ["Ada stays."], "spans": pa.array([[]], pa.list_(pa.struct([("start", pa.int32())])))}
+    pq.write_table(pa.table({**table, column: pa.array([1_000_001], kind)}), tmp_path / "train.parquet")
+    build_settings["source"]["path"] = str(tmp_path / "train.parquet")
+    with pytest.raises(DataError, match=rf"'7', column '{column}': found .*000001.*, expected whole microseconds; round"):
+        run(build_settings)
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_no_column_of_the_source_takes_the_place_of_another(
     build_settings: Settings, tmp_path: Path, order: int
@@ -459,8 +496,8 @@ def test_a_context_of_many_questions_is_translated_once(
     build_settings["source"]["path"] = str(path)
     result = run(build_settings)
     rows = list(rows_of(result.folder, "fr", tmp_path / "cache"))
-    # The second answer reaches over the end of a sentence, so that the context stays whole, for all questions alike.
-    assert translated["fra_Latn"] == 1 + len(questions)
+    # The second answer reaches over the end of a sentence, so that the context stays whole for this question.
+    assert translated["fra_Latn"] == len(questions) + 2 + 1
     assert {row["context"] for row in rows} == {"le cat sleeps in Oporto. Klara stays."}
     assert [row["answers"]["text"] for row in rows] == [["Oporto"], ["Oporto. Klara"], ["le cat"], []]
     for row in rows:
@@ -468,3 +505,53 @@ def test_a_context_of_many_questions_is_translated_once(
         assert all(row["context"].startswith(text, start) for start, text in places)
     assert [row["id"] for row in rows] == ["0", "1", "2", "3"] and rows[0]["title"] == "T"
     assert rows[0]["source_context"] == context and rows[0]["source_question"] == "who 0?"
+
+
+def test_what_a_row_becomes_does_not_depend_on_the_rows_beside_it(
+    build_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "Clara sees the cat. The old man sees Porto."
+    rows = [{"id": str(number), "text": text, "spans": spans} for number, spans in enumerate([[[10, 27, "X"]], []])]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    build_settings["source"]["path"] = str(path)
+    real = FakeTranslator.translate
+
+    def translate(self: FakeTranslator, texts: Any, *, source: str, target: str) -> Any:
+        found = real(self, texts, source=source, target=target)
+        return [replace(each, text=f"<{each.text}>") for each in found]
+
+    monkeypatch.setattr(FakeTranslator, "translate", translate)
+    build_settings["projection"]["on_lost"] = "keep"
+    for shard_rows in (2, 1):
+        name = f"in {shard_rows}"
+        changed = {"run": {"memory": False, "shard_rows": shard_rows}, "output": str(tmp_path / name)}
+        folder = run(build_settings, targets=["de"], **changed).folder
+        joined, apart = rows_of(folder, "de", tmp_path / f"cache {name}")["text"]
+        assert (joined.count("<"), apart.count("<")) == (1, 2)
+
+
+def test_other_names_beside_the_data_are_other_data(build_settings: Settings, tmp_path: Path) -> None:
+    path, names = tmp_path / "train.jsonl", tmp_path / ".train.jsonl.features"
+    path.write_text('{"text": "the cat", "label": 0}\n{"text": "a dog", "label": 1}\n', encoding="utf-8")
+    build_settings |= {"task": "text-classification", "targets": ["de"]}
+    build_settings["source"]["path"] = str(path)
+    for labels in (["no", "yes"], ["yes", "no"]):
+        names.write_text(json.dumps({"label": {"names": labels, "_type": "ClassLabel"}}), encoding="utf-8")
+        rows = rows_of(run(build_settings).folder, "de", tmp_path / f"cache {labels[0]}")
+        assert [rows.features["label"].int2str(number) for number in rows["label"]] == labels
+
+
+def test_other_words_are_another_shard(
+    build_settings: Settings, computed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from spanferry.flows import jobs
+
+    run(build_settings, targets=["de"])
+    first = list(computed)
+    assert first
+    run(build_settings, targets=["de"])
+    assert computed == first
+    monkeypatch.setattr(jobs, "tokenizer_name", lambda language: f"another:{language}")
+    run(build_settings, targets=["de"])
+    assert computed == first * 2

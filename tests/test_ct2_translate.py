@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
+from spanferry.alignment.attention import AttentionAligner
 from spanferry.data.errors import ConfigError, LanguageError, ModelError
 from spanferry.translation.convert import ensure_converted
 from spanferry.translation.ct2 import CTranslate2Translator, load_ctranslate2
+from spanferry.translation.ct2_scorer import CTranslate2PrefixScorer
 from spanferry.translation.decoding import Decoding, Placement
+from spanferry.translation.phrase_scorer import CTranslate2PhraseScorer
 from spanferry.translation.registry import load_translator
 
 
@@ -154,6 +157,19 @@ def test_other_failures_are_not_taken_for_memory(tiny_checkpoint: Callable[[str]
     translator = small(tiny_checkpoint, model_cache, SmallMemory(most=3, message="CUDA failed: illegal address"))
     with pytest.raises(ModelError, match="illegal address"):
         translator.translate(["the cat sees the lamp."] * 3, source="eng_Latn", target="deu_Latn")
+
+
+def test_what_computes_otherwise_is_called_otherwise(load: Callable[..., CTranslate2Translator]) -> None:
+    settings: list[dict[str, Any]] = [{}, {"compute_type": "int8"}, {"max_tokens": 9}, {"compute_type": "default"}]
+    loaded = [load("mbart50", **each) for each in settings]
+    named: list[Callable[[CTranslate2Translator], Any]] = [
+        lambda model: model, CTranslate2PhraseScorer, CTranslate2PrefixScorer, AttentionAligner,
+    ]  # fmt: skip
+    for what in named:
+        plain, other, shorter, same = (what(model).fingerprint for model in loaded)
+        assert len({plain, other, shorter}) == 3 and plain == same
+    longest = loaded[0].max_tokens
+    assert load("mbart50", max_tokens=longest).fingerprint == loaded[0].fingerprint
 
 
 def test_loops_can_be_forbidden(load: Callable[..., CTranslate2Translator], checkpoints: ModuleType) -> None:

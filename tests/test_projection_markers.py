@@ -132,6 +132,19 @@ def test_brackets_of_several_types_are_told_apart_by_their_translations() -> Non
     assert alike.asked == ["The [ cat ] saw the [ dog ]."]  # types that are all the same need no telling apart
 
 
+def test_a_sentence_is_read_in_the_same_way_whatever_stands_beside_it() -> None:
+    """The second text asks what "Bo" and "Ana" are by themselves; that is none of the first one's business."""
+    script = {"[ Ana ] met [ Bo ].": "[ B ] und [ A ].", "Ana": "A", "Bo": "B", "[ Bo ] is in [ Ana ].": "[ B ] [ A ]."}
+    texts = ["Ana met Bo.", "Bo is in Ana."]
+    spans = [
+        spans_of(texts[0], ("Ana", "PER"), ("Bo", "PER")),
+        spans_of(texts[1], ("Bo", "PER"), ("Ana", "LOC")),
+    ]
+    alone = translate_marked(texts[:1], spans[:1], Scripted(script), source="en", target="de")
+    beside = translate_marked(texts, spans, Scripted(script), source="en", target="de")
+    assert alone[0].places == beside[0].places and None not in alone[0].places
+
+
 def test_only_the_sentence_whose_marks_broke_is_translated_plain() -> None:
     source = "Ana came. Nobody saw. Bo left."
     spans = spans_of(source, ("Ana", "PER"), ("Bo", "PER"))

@@ -80,13 +80,24 @@ class CTranslate2Translator:
         return wanted or possible
 
     @property
+    def computes(self) -> str:
+        """Identity of what computes, however it is asked: weights, arithmetic, and the longest source if it is lowered.
+
+        int8 weights count as the same on a CPU and on a GPU (int8_float16).
+        """
+        parts = ["ctranslate2", self.model.checksum[:16], self.model.quantization.split("_", maxsplit=1)[0]]
+        if self.placement.compute_type != "default":
+            parts.append(self.placement.compute_type)
+        if self._max_tokens < self._longest_source(None):  # what is longer is cut, or refused
+            parts.append(f"max{self._max_tokens}")
+        return ":".join(parts)
+
+    @property
     def fingerprint(self) -> str:
-        """See `Translator.fingerprint`. int8 weights count as the same on a CPU and on a GPU (int8_float16)."""
+        """See `Translator.fingerprint`."""
         search = self.decoding
         parts = (
-            "ctranslate2",
-            self.model.checksum[:16],
-            self.model.quantization.split("_", maxsplit=1)[0],
+            self.computes,
             f"beam{search.beam_size}",
             f"lp{search.length_penalty:g}",
             f"rep{search.repetition_penalty:g}",

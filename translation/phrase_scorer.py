@@ -56,8 +56,7 @@ class CTranslate2PhraseScorer:
         loaded = model if isinstance(model, CTranslate2Translator) else load_ctranslate2(model, **settings)
         self.translator = loaded
         self.max_tokens = loaded.max_tokens
-        # How the model would search does not matter here, so that it is not in the name.
-        self.fingerprint = f"ctranslate2:{loaded.model.checksum[:16]}:{loaded.model.quantization.split('_')[0]}"
+        self.fingerprint = loaded.computes  # how it would search does not matter here
 
     def count_tokens(self, texts: Sequence[str], language: str) -> list[int]:
         """Return the length of each text in the model's own tokens, special tokens excluded."""
