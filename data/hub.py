@@ -130,18 +130,16 @@ class Hub:
 
         Raises:
             ConfigError: as `check`; or the hub refuses the card.
-            BuildError: the hub failed, again and again; the repository is as it was before.
+            BuildError: the hub failed, again and again; the repository is as it was before, but that the tag may be
+                missing where it says so.
         """
         self.check(repo, tag=tag)
         self._check_card(files)
         with _readable(repo):
             self._retried(lambda: self._api.create_repo(repo, repo_type="dataset", private=private, exist_ok=True))
-        commit, changes = self._commit(repo, files, message)
+        commit, changes = self._commit(repo, files, message, tag)
         if tag is not None:
-            with _readable(repo):
-                self._retried(
-                    lambda: self._api.create_tag(repo, tag=tag, revision=commit, repo_type="dataset", exist_ok=True)
-                )
+            self._put_tag(repo, tag, commit)
         return Published(repo, f"{self._api.endpoint}/datasets/{repo}", commit, changes, tag)
 
     def changes(self, repo: str, files: Mapping[str, Path]) -> Changes:
@@ -151,7 +149,7 @@ class Hub:
         removed = there.keys() - files.keys() - {".gitattributes"}
         return Changes(head, tuple(sorted(files.keys() - same)), tuple(sorted(removed)), tuple(sorted(same)))
 
-    def _commit(self, repo: str, files: Mapping[str, Path], message: str) -> tuple[str, Changes]:
+    def _commit(self, repo: str, files: Mapping[str, Path], message: str, tag: str | None) -> tuple[str, Changes]:
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
         from huggingface_hub.errors import HfHubHTTPError
 
@@ -159,6 +157,8 @@ class Hub:
             changes = self.changes(repo, files)
             if not (changes.upload or changes.remove) and changes.head is not None:
                 return changes.head, changes
+            if tag is not None and changes.head is not None:  # it would stay behind, on a commit that is there
+                self._check_tag(repo, tag, None)
             # Made anew for each try: the client writes into them.
             operations: list[Any] = [
                 CommitOperationAdd(path_in_repo=path, path_or_fileobj=str(files[path])) for path in changes.upload
@@ -232,12 +232,28 @@ class Hub:
         except ValueError as error:
             raise ConfigError(f"the hub refuses the card: {_reasons(str(error))}") from error
 
-    def _check_tag(self, repo: str, tag: str, head: str) -> None:
+    def _check_tag(self, repo: str, tag: str, commit: str | None) -> None:
+        """Refuse a tag that is there, unless it is on ``commit``."""
+        taken = self._tags(repo)
+        if tag in taken and taken[tag] != commit:
+            raise ConfigError(f"--tag {tag}: {repo} has this tag on another commit already; name another tag")
+
+    def _tags(self, repo: str) -> dict[str, str]:
         with _readable(repo):
             refs = self._retried(lambda: self._api.list_repo_refs(repo, repo_type="dataset"))
-        taken = {each.name: each.target_commit for each in refs.tags}
-        if taken.get(tag, head) != head:
-            raise ConfigError(f"--tag {tag}: {repo} has this tag on another commit already; name another tag")
+        return {each.name: each.target_commit for each in refs.tags}
+
+    def _put_tag(self, repo: str, tag: str, commit: str) -> None:
+        """Tag a commit that stands. The hub keeps a tag that is there where it is, so what came of it is looked at."""
+        with _readable(repo):
+            self._retried(
+                lambda: self._api.create_tag(repo, tag=tag, revision=commit, repo_type="dataset", exist_ok=True)
+            )
+        if (on := self._tags(repo).get(tag)) != commit:
+            raise BuildError(
+                f"{repo}: commit {commit[:8]} was published, but somebody else put the tag {tag} on {(on or '')[:8]} "
+                "meanwhile; publish again with another --tag"
+            )
 
     def _retried(self, action: Callable[[], Any]) -> Any:
         """Return what ``action`` returns; try again, each time later, where the fault may pass."""

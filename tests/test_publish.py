@@ -280,6 +280,34 @@ def test_a_tag_is_not_moved(hub: Any, client: Client, tmp_path: Path) -> None:
         client.publish("zoe/x", files(tmp_path, **{"report.json": "3"}), message="three", tag="v1")
 
 
+def test_a_tag_on_the_newest_commit_stays_there_and_nothing_is_sent_over_it(
+    hub: Any, client: Client, tmp_path: Path
+) -> None:
+    same = files(tmp_path, **{"report.json": "1"})
+    first = client.publish("zoe/x", same, message="one", tag="v1")
+    assert client.publish("zoe/x", same, message="again", tag="v1").commit == first.commit
+    with pytest.raises(ConfigError, match="--tag v1: zoe/x has this tag on another commit already"):
+        client.publish("zoe/x", files(tmp_path, **{"report.json": "2"}), message="two", tag="v1")
+    assert client.changes("zoe/x", {}).head == first.commit
+    second = client.publish("zoe/x", files(tmp_path, **{"report.json": "2"}), message="two", tag="v2")
+    assert client._tags("zoe/x") == {"v1": first.commit, "v2": second.commit}
+
+
+def test_a_tag_that_somebody_else_puts_meanwhile_is_told(
+    hub: Any, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = client.publish("zoe/x", files(tmp_path, **{"report.json": "1"}), message="one")
+    put = client._put_tag
+
+    def late(repo: str, tag: str, commit: str) -> None:
+        put(repo, tag, first.commit)
+        put(repo, tag, commit)
+
+    monkeypatch.setattr(client, "_put_tag", late)
+    with pytest.raises(BuildError, match=f"was published, but somebody else put the tag v1 on {first.commit[:8]}"):
+        client.publish("zoe/x", files(tmp_path, **{"report.json": "2"}), message="two", tag="v1")
+
+
 def test_a_dry_run_needs_no_hub_and_names_every_file_and_its_size(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN", raising=False)
     arguments = ["publish", str(built), "--dry-run", "--pairs", "--source", "--repo", "zoe/places"]
