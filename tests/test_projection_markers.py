@@ -133,15 +133,19 @@ def test_brackets_of_several_types_are_told_apart_by_their_translations() -> Non
 
 
 def test_a_sentence_is_read_in_the_same_way_whatever_stands_beside_it() -> None:
-    """The second text asks what "Bo" and "Ana" are by themselves; that is none of the first one's business."""
-    script = {"[ Ana ] met [ Bo ].": "[ B ] und [ A ].", "Ana": "A", "Bo": "B", "[ Bo ] is in [ Ana ].": "[ B ] [ A ]."}
-    texts = ["Ana met Bo.", "Bo is in Ana."]
-    spans = [
-        spans_of(texts[0], ("Ana", "PER"), ("Bo", "PER")),
-        spans_of(texts[1], ("Bo", "PER"), ("Ana", "LOC")),
-    ]
-    alone = translate_marked(texts[:1], spans[:1], Scripted(script), source="en", target="de")
-    beside = translate_marked(texts, spans, Scripted(script), source="en", target="de")
+    """The second text asks what its words are by themselves; that is none of the first one's business."""
+    texts = ["The cat saw the dog.", "A dog is no cat."]
+    spans = [spans_of(texts[0], ("cat", "PET"), ("dog", "PET")), spans_of(texts[1], ("dog", "DOG"), ("cat", "CAT"))]
+    script = {
+        "The [ cat ] saw the [ dog ].": "Den [ Hund ] sah die [ Katze ].",
+        "A [ dog ] is no [ cat ].": "Ein [ Hund ] ist keine [ Katze ].",
+        "cat": "Katze",
+        "dog": "Hund",
+    }
+    model = Scripted(script)
+    alone = translate_marked(texts[:1], spans[:1], model, source="en", target="de")
+    beside = translate_marked(texts, spans, model, source="en", target="de")
+    assert "dog" in model.asked
     assert alone[0].places == beside[0].places and None not in alone[0].places
 
 
