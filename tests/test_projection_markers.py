@@ -134,18 +134,18 @@ def test_brackets_of_several_types_are_told_apart_by_their_translations() -> Non
 
 def test_a_sentence_is_read_in_the_same_way_whatever_stands_beside_it() -> None:
     """The second text asks what its words are by themselves; that is none of the first one's business."""
-    texts = ["The cat saw the dog.", "A dog is no cat."]
-    spans = [spans_of(texts[0], ("cat", "PET"), ("dog", "PET")), spans_of(texts[1], ("dog", "DOG"), ("cat", "CAT"))]
+    texts = ["gg hh wins.", "gg met hh."]
+    spans = [spans_of(texts[0], ("gg", "X"), ("hh", "X")), spans_of(texts[1], ("gg", "X"), ("hh", "Y"))]
     script = {
-        "The [ cat ] saw the [ dog ].": "Den [ Hund ] sah die [ Katze ].",
-        "A [ dog ] is no [ cat ].": "Ein [ Hund ] ist keine [ Katze ].",
-        "cat": "Katze",
-        "dog": "Hund",
+        "[ gg ] [ hh ] wins.": "[ mm ] [ kk ] gana.",
+        "[ gg ] met [ hh ].": "[ kk ] vio [ mm ].",
+        "gg": "kk",
+        "hh": "mm",
     }
     model = Scripted(script)
     alone = translate_marked(texts[:1], spans[:1], model, source="en", target="de")
     beside = translate_marked(texts, spans, model, source="en", target="de")
-    assert "dog" in model.asked
+    assert "gg" in model.asked
     assert alone[0].places == beside[0].places and None not in alone[0].places
 
 
