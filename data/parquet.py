@@ -25,7 +25,7 @@ def read_parquet(path: Path) -> Iterator[Record]:
     """Yield one record a row; no more than 1,024 rows (and one row group's pages) are in memory.
 
     Raises:
-        DataError: the file is no Parquet file, or is cut off.
+        DataError: the file is no Parquet file, or is cut off, or holds a time that Python has no value for.
     """
     import pyarrow as pa
 
@@ -39,9 +39,39 @@ def read_parquet(path: Path) -> Iterator[Record]:
                 raise DataError(f"broken Parquet data: {error}", path=path, row=number) from None
             if batch is None:
                 return
-            for row in batch.to_pylist():
+            for row in _rows(batch, path, number):
                 yield Record(raw=row, row=row, number=number)
                 number += 1
+
+
+def _rows(batch: Any, path: Path, number: int) -> list[dict[str, Any]]:
+    """Return the rows of a batch, of which ``number`` is the first."""
+    columns = {field.name: _values(batch, index, path, number) for index, field in enumerate(batch.schema)}
+    return [{name: values[row] for name, values in columns.items()} for row in range(len(batch))]
+
+
+def _values(batch: Any, index: int, path: Path, number: int) -> list[Any]:
+    import pyarrow as pa
+
+    def plain(column: Any) -> list[Any]:
+        # `to_pylist` would cut nanoseconds off, the cast refuses to.
+        found: list[Any] = (column.cast(pa.time64("us")) if column.type == pa.time64("ns") else column).to_pylist()
+        return found
+
+    try:
+        return plain(batch.column(index))
+    except (pa.ArrowException, ValueError, OverflowError):
+        for row in range(len(batch)):
+            try:
+                plain(batch.column(index).slice(row, 1))
+            except (pa.ArrowException, ValueError, OverflowError) as error:
+                raise DataError(
+                    f"column {batch.schema.names[index]!r} has a value that Python cannot hold: {error}",
+                    path=path,
+                    row=number + row,
+                    hint="expected times of whole microseconds in the years 1 to 9999; change it, or write it as text",
+                ) from None
+        raise
 
 
 def parquet_names(path: Path) -> Names:

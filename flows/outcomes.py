@@ -17,6 +17,7 @@ from __future__ import annotations
 import base64
 import datetime
 import decimal
+import zoneinfo
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
@@ -33,9 +34,28 @@ from spanferry.translation.base import Segment, Translation
 Outcome = dict[str, Any]
 
 _TICK = datetime.timedelta(microseconds=1)
-# Columns of Parquet hold values that JSON has no word for: type -> (name, to text, from text).
+
+
+def _moment_to_text(value: datetime.datetime) -> str:
+    """Return ISO 8601 with the name of the zone as RFC 9557 has it: offsets alone would change with the season."""
+    text, zone = datetime.datetime.isoformat(value), getattr(value.tzinfo, "key", None)
+    return text if zone in (None, "UTC") else f"{text}[{zone}]"
+
+
+def _moment_from_text(text: str) -> datetime.datetime:
+    moment, _, zone = text.removesuffix("]").partition("[")
+    found = datetime.datetime.fromisoformat(moment)
+    if not zone:
+        return found
+    here = found.replace(tzinfo=zoneinfo.ZoneInfo(zone))
+    # Of an hour that the clocks go through twice the offset says which.
+    return here if here.utcoffset() == found.utcoffset() else here.replace(fold=1)
+
+
+# Columns of Parquet hold values that JSON has no word for: type -> (name, to text, from text). Of two types that fit the
+# first counts: a datetime is a date.
 _CODECS: dict[type, tuple[str, Any, Any]] = {
-    datetime.datetime: ("datetime", datetime.datetime.isoformat, datetime.datetime.fromisoformat),
+    datetime.datetime: ("datetime", _moment_to_text, _moment_from_text),
     datetime.date: ("date", datetime.date.isoformat, datetime.date.fromisoformat),
     datetime.time: ("time", datetime.time.isoformat, datetime.time.fromisoformat),
     datetime.timedelta: ("timedelta", lambda value: str(value // _TICK), lambda text: int(text) * _TICK),
@@ -53,12 +73,15 @@ def pack(example: Example) -> dict[str, Any]:
     {'seen': {'$type': 'date', 'value': '2024-05-01'}}
 
     Raises:
-        DataError: a column holds something that is no data (an object of some library).
+        DataError: a column holds something that is no data (an object of some library), or a time that is finer than
+            microseconds.
     """
-    try:
-        meta = {key: _encode(value) for key, value in example.meta.items()}
-    except TypeError as error:
-        raise DataError(f"example {example.id!r}: {error}") from None
+    meta = {}
+    for key, value in example.meta.items():
+        try:
+            meta[key] = _encode(value)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"example {example.id!r}, column {key!r}: {error}") from None
     return {
         "id": example.id,
         "fields": dict(example.fields),
@@ -93,9 +116,12 @@ def _encode(value: Any) -> Any:
         return [_encode(item) for item in value]
     if isinstance(value, Mapping) and _MARK not in value:
         return {str(key): _encode(item) for key, item in value.items()}
-    if type(value) in _CODECS:
-        name, encode, _ = _CODECS[type(value)]
-        return {_MARK: name, "value": encode(value)}
+    # By inheritance: pyarrow reads nanoseconds as pandas.Timestamp and Timedelta. NaT inherits too, and is no time.
+    for kind, (name, encode, _) in _CODECS.items():
+        if isinstance(value, kind) and type(value).__name__ != "NaTType":
+            if getattr(value, "nanosecond", 0) or getattr(value, "nanoseconds", 0):
+                raise ValueError(f"found {value}, expected whole microseconds; round the column, or write it as text")
+            return {_MARK: name, "value": encode(value)}
     raise TypeError(
         f"found a value of type {type(value).__name__}, expected text, numbers, dates, bytes or lists of them"
     )

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from spanferry.data.errors import ConfigError, DataError, SpanferryError
@@ -247,6 +249,17 @@ def test_other_encodings_are_read_where_they_are_named(tmp_path: Path) -> None:
     assert read(path, encoding="cp1252")[0].fields["text"] == "Köln"
     with pytest.raises(ConfigError, match="unknown encoding 'utf-9'"):
         read(path, encoding="utf-9")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [(pa.time64("ns"), 1500), (pa.timestamp("s"), 10**12), (pa.duration("s"), 10**15)]
+)
+def test_a_time_in_parquet_that_python_has_no_value_for(tmp_path: Path, kind: pa.DataType, value: int) -> None:
+    path = tmp_path / "a.parquet"
+    times = pa.array([0, 1_000_000, value], pa.int64()).cast(kind)
+    pq.write_table(pa.table({"text": ["a", "b", "c"], "label": ["x", "y", "z"], "at": times}), path)
+    with pytest.raises(DataError, match=r"a.parquet, row 2: column 'at' has a value that Python cannot hold"):
+        read(path, "text-classification")
 
 
 def test_a_broken_parquet_file(tmp_path: Path) -> None:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spanferry.data.errors import BuildError, DataError
+from spanferry.data.example import Example
 from spanferry.flows.folder import BuildFolder
+from spanferry.flows.outcomes import pack, unpack
 from spanferry.flows.shards import (
     cut,
     file_digest,
@@ -48,6 +53,37 @@ def test_records_come_back_as_they_were(
     path = tmp_path_factory.mktemp("records") / "00000.jsonl"
     write_records(path, records)
     assert list(read_records(path)) == records
+
+
+@given(
+    st.datetimes(timezones=st.none() | st.timezones(), allow_imaginary=False)
+    | st.dates()
+    | st.times()
+    | st.timedeltas()
+    | st.decimals(allow_nan=False)
+    | st.binary(max_size=8)
+)
+def test_values_that_json_has_no_word_for_come_back_as_they_were(value: Any) -> None:
+    record = json.loads(json.dumps(pack(Example("1", {"text": "a"}, meta={"one": value, "more": [{"x": value}]}))))
+    found = unpack(record).meta
+    assert found == {"one": value, "more": [{"x": value}]}
+    assert type(found["one"]) is type(value)
+    if isinstance(value, dt.datetime):
+        assert found["one"].utcoffset() == value.utcoffset()
+        assert str(found["one"].tzinfo) == str(value.tzinfo)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (object(), "found a value of type object, expected text, numbers"),
+        (pd.NaT, "found a value of type NaTType"),
+        (pd.Timestamp(1), "found 1970-01-01 00:00:00.000000001, expected whole microseconds; round the column"),
+    ],
+)
+def test_a_value_that_cannot_be_kept_names_its_column(value: Any, message: str) -> None:
+    with pytest.raises(DataError, match=rf"example '1', column 'odd': {message}"):
+        pack(Example("1", {"text": "a"}, meta={"odd": [value]}))
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
