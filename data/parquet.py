@@ -17,6 +17,7 @@ from spanferry.data.records import Record
 _READ_ROWS: Final = 1024
 _GROUP_ROWS: Final = 10_000
 _KEY: Final = b"huggingface"
+_ONE_TYPE: Final = "a column holds values of one type; JSONL written without a schema holds rows of any kind"
 
 Names = dict[str, tuple[str, ...]]
 
@@ -169,7 +170,7 @@ class TableTypes:
             except (pa.ArrowException, OverflowError) as error:
                 raise DataError(
                     f"column {name!r} cannot be one column of a table: {error}",
-                    hint="a column holds values of one type; JSONL written without a schema holds rows of any kind",
+                    hint=_ONE_TYPE,
                 ) from None
         found = pa.table(arrays)
         try:
@@ -177,18 +178,31 @@ class TableTypes:
         except pa.ArrowException as error:
             raise DataError(
                 f"a column changes its type: {error}",
-                hint="a column holds values of one type; JSONL written without a schema holds rows of any kind",
+                hint=_ONE_TYPE,
             ) from None
         return self.fit(found)
 
     def fit(self, table: Any) -> Any:
-        """Return ``table`` with the columns and types of `schema`."""
+        """Return ``table`` with the columns and types of `schema`.
+
+        Raises:
+            DataError: the wider type of a column cannot hold a value: a whole number over 2**53 beside fractions.
+        """
         import pyarrow as pa
 
-        columns = [
-            table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
-            for field in self.schema
-        ]
+        columns = []
+        for field in self.schema:
+            if field.name not in table.column_names:
+                columns.append(pa.nulls(len(table), field.type))
+                continue
+            try:
+                columns.append(table[field.name].cast(field.type))
+            except pa.ArrowException as error:
+                raise DataError(
+                    f"column {field.name!r} changes its type: {table.schema.field(field.name).type} in some rows, "
+                    f"{field.type} in others, which cannot hold all of them: {error}",
+                    hint=_ONE_TYPE,
+                ) from None
         return pa.table(columns, schema=self.schema)
 
     @property
@@ -270,6 +284,9 @@ def _rewrite(path: Path, types: TableTypes) -> Any:
         with pq.ParquetFile(old) as file:
             for index in range(file.num_row_groups):
                 writer.write_table(types.fit(file.read_row_group(index)).cast(_with_features(types)))
+    except BaseException:
+        writer.close()
+        raise
     finally:
         old.unlink()
     return writer

@@ -52,8 +52,8 @@ def _moment_from_text(text: str) -> datetime.datetime:
     return here if here.utcoffset() == found.utcoffset() else here.replace(fold=1)
 
 
-# Columns of Parquet hold values that JSON has no word for: type -> (name, to text, from text). Of two types that fit the
-# first counts: a datetime is a date.
+# Columns of Parquet hold values that JSON has no word for: type -> (name, to text, from text). Of two types that fit
+# the first counts: a datetime is a date.
 _CODECS: dict[type, tuple[str, Any, Any]] = {
     datetime.datetime: ("datetime", _moment_to_text, _moment_from_text),
     datetime.date: ("date", datetime.date.isoformat, datetime.date.fromisoformat),

@@ -191,6 +191,21 @@ def test_a_parquet_column_may_become_wider(tmp_path: Path, monkeypatch: pytest.M
     assert len(list(read_examples(tmp_path / "a.parquet", "text-classification"))) == 9  # the old file stands
 
 
+@pytest.mark.parametrize("values", [[2**53 + 1, 0, 0, 1.5], [1.5, 0, 0, 2**53 + 1], [2**53 + 1, 1.5]])
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_number_that_a_wider_column_cannot_hold_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: list[float], nested: bool
+) -> None:
+    monkeypatch.setattr("spanferry.data.parquet._GROUP_ROWS", 2)
+    examples = [
+        Example(str(i), {"text": "a"}, (), {"label": "x"}, meta={"v": [value] if nested else value})
+        for i, value in enumerate(values)
+    ]
+    with pytest.raises(DataError, match=r"column 'v' .*9007199254740993.*Hint: a column holds values of one type"):
+        write_examples(examples, tmp_path / "a.parquet", "text-classification")
+    assert not list(tmp_path.iterdir())
+
+
 def test_tokens_of_the_target_language_are_made_by_the_caller(tmp_path: Path) -> None:
     def characters(texts: Any) -> list[list[tuple[int, int]]]:
         return [[(i, i + 1) for i in range(len(text))] for text in texts]
