@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator,
 from spanferry.alignment.registry import DEFAULT_ALIGNER
 from spanferry.data.errors import ConfigError, SpanferryError, did_you_mean
 from spanferry.flows.config_file import RawConfig, override, read_config, validate
+from spanferry.translation.protect import Kind
 
 if TYPE_CHECKING:
     from spanferry.flows.predict_config import TranslateTestConfig
@@ -92,7 +93,7 @@ class TranslationSettings(Settings):
     repetition_penalty: Annotated[float, Field(ge=1)] = Field(1.0, description="above 1 discourages repetition")
     no_repeat_ngram_size: Annotated[int, Field(ge=0)] = Field(0, description="no n-gram this long twice; 0 is off")
     suppress_unknown: bool = Field(False, description="never write the unknown token")
-    protect: list[Literal["code", "math", "email", "url", "placeholder", "number"]] = Field(
+    protect: list[Kind] = Field(
         ["code", "math", "email", "url", "placeholder", "number"], description="matter that must come through unchanged"
     )
     split: Literal["sentences", "lines"] = Field("sentences", description="what the model sees at once")

@@ -13,10 +13,11 @@ A span's verdict touches that span alone, never the sentence, unless ``on_fail``
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, get_args, get_type_hints
 
 from spanferry.data.errors import ConfigError, did_you_mean
 from spanferry.projection import span_checks, text_checks
@@ -79,11 +80,25 @@ def filter_names() -> list[str]:
     return sorted([*SPAN_CHECKS, *TEXT_CHECKS])
 
 
-def load_filter(name: str, *, on_fail: OnFail = "flag", **settings: Any) -> Filter:
+def filter_settings(name: str) -> Mapping[str, Any]:
+    """Return the settings of the filter called ``name`` with their defaults, without ``on_fail``.
+
+    Raises:
+        ConfigError: there is no such filter.
+
+    >>> dict(filter_settings("span_length"))
+    {'lowest': 0.25, 'highest': 4.0, 'shortest': 12}
+    """
+    parameters = inspect.signature(_check(name)).parameters
+    return {key: value.default for key, value in parameters.items() if value.kind is value.KEYWORD_ONLY}
+
+
+def load_filter(name: str, /, *, on_fail: OnFail = "flag", **settings: Any) -> Filter:
     """Make the filter called ``name`` with the settings of its check.
 
     Raises:
-        ConfigError: the name, a setting or ``on_fail`` is unknown, or ``drop_span`` is asked of a check of whole texts.
+        ConfigError: the name, a setting or ``on_fail`` is unknown, a setting has a value that it cannot have, or
+            ``drop_span`` is asked of a check of whole texts.
 
     >>> load_filter("length_ratio", on_fail="drop_example", highest=2.5).name
     'length_ratio'
@@ -92,14 +107,20 @@ def load_filter(name: str, *, on_fail: OnFail = "flag", **settings: Any) -> Filt
         ...
     spanferry.data.errors.ConfigError: filter 'length_ratio' has no setting 'hihgest': did you mean 'highest'? ...
     """
-    check = SPAN_CHECKS.get(name) or TEXT_CHECKS.get(name)
-    if check is None:
-        raise ConfigError(f"unknown filter {name!r}: {did_you_mean(name, filter_names())}")
-    known = [key for key, value in inspect.signature(check).parameters.items() if value.kind is value.KEYWORD_ONLY]
-    for setting in settings:
+    check, known = _check(name), filter_settings(name)
+    types = get_type_hints(check)
+    for setting, value in settings.items():
         if setting not in known:
             hint = did_you_mean(setting, [*known, "on_fail"])
             raise ConfigError(f"filter {name!r} has no setting {setting!r}: {hint}")
+        if problem := _wrong(value, types[setting]):
+            raise ConfigError(f"filter {name!r}: {setting} {problem}")
+    limits = {**known, **settings}
+    if "highest" in limits and limits["lowest"] > limits["highest"]:
+        raise ConfigError(
+            f"filter {name!r}: lowest is {limits['lowest']:g} and highest {limits['highest']:g}, "
+            "expected lowest to be no more than highest"
+        )
     if on_fail not in get_args(OnFail):
         raise ConfigError(f"filter {name!r}: on_fail is {on_fail!r}: {did_you_mean(str(on_fail), get_args(OnFail))}")
     bound = partial(check, **settings) if settings else check
@@ -108,6 +129,27 @@ def load_filter(name: str, *, on_fail: OnFail = "flag", **settings: Any) -> Filt
     if on_fail == "drop_span":
         raise ConfigError(f"filter {name!r} judges whole texts: on_fail must be flag or drop_example, not drop_span")
     return Filter(name, on_fail, text_check=bound)
+
+
+def _check(name: str) -> Callable[..., str | None]:
+    check = SPAN_CHECKS.get(name) or TEXT_CHECKS.get(name)
+    if check is None:
+        raise ConfigError(f"unknown filter {name!r}: {did_you_mean(name, filter_names())}")
+    return check
+
+
+def _wrong(value: Any, kind: Any) -> str | None:
+    """Say what is wrong with the value of a setting that is annotated as ``kind``: a number, or a list of names."""
+    if kind in (int, float):
+        number = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+        if number and not math.isnan(value):
+            return None
+        return f"is {value!r}, expected a {'whole ' if kind is int else ''}number"
+    [names] = map(get_args, get_args(kind))
+    if not isinstance(value, list | tuple):
+        return f"is {value!r}, expected a list of some of {', '.join(names)}"
+    unknown = [each for each in value if each not in names]
+    return f"has {unknown[0]!r}: {did_you_mean(str(unknown[0]), names)}" if unknown else None
 
 
 def load_filters(settings: Mapping[str, Mapping[str, Any] | None]) -> tuple[Filter, ...]:

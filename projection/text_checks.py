@@ -17,7 +17,7 @@ from spanferry.data.errors import ConfigError
 from spanferry.projection.base import Projection, TranslatedText
 from spanferry.projection.span_checks import ratio_problem
 from spanferry.translation.languages import get_language
-from spanferry.translation.protect import KINDS, Protector
+from spanferry.translation.protect import KINDS, Kind, Protector
 
 # ISO 15924 codes that name a mixture or a variant of scripts -> the scripts that Unicode tells apart.
 _SCRIPTS = {
@@ -178,7 +178,7 @@ def protected(
     source: str,
     target: str,
     *,
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[Kind] = KINDS,
 ) -> str | None:
     """Numbers, addresses, placeholders, mathematics and code stand in the translation as often as in the source.
 

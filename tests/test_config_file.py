@@ -87,6 +87,16 @@ def test_a_good_file_is_read(write: Any) -> None:
         ),
         (
             "output: out/demo",
+            "filters: {protected: {kinds: [nubmer]}}\noutput: o",
+            r"demo\.yaml:11: filters: filter 'protected': kinds has 'nubmer': did you mean 'number'",
+        ),
+        (
+            "output: out/demo",
+            "filters: {script: {lowest: null}}\noutput: o",
+            r"demo\.yaml:11: filters: filter 'script': lowest is None, expected a number",
+        ),
+        (
+            "output: out/demo",
             "direction: test\noutput: o",
             r"demo\.yaml:11: direction: unknown direction 'test'; known: back-translate, translate",
         ),

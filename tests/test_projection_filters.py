@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 
 from spanferry.data.errors import ConfigError
@@ -12,6 +15,7 @@ from spanferry.projection.filters import (
     TEXT_CHECKS,
     Verdict,
     filter_names,
+    filter_settings,
     judge,
     load_filter,
     load_filters,
@@ -196,3 +200,32 @@ def test_mistakes_in_settings_are_named() -> None:
         load_filter("comp_src", on_fail="drop_spans")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="not drop_span"):
         load_filter("script", on_fail="drop_span")
+    with pytest.raises(ConfigError, match="has no setting 'name': known: highest"):
+        load_filters({"length_ratio": {"name": "script"}})
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("protected", {"kinds": ["url", "nubmer"]}, "filter 'protected': kinds has 'nubmer': did you mean 'number'"),
+        ("protected", {"kinds": "number"}, "kinds is 'number', expected a list of some of code, math"),
+        ("protected", {"kinds": [3]}, "kinds has 3: known: code"),
+        ("length_ratio", {"highest": "3"}, "filter 'length_ratio': highest is '3', expected a number"),
+        ("length_ratio", {"highest": True}, "highest is True, expected a number"),
+        ("length_ratio", {"highest": float("nan")}, "highest is nan, expected a number"),
+        ("length_ratio", {"lowest": 3.5}, "lowest is 3.5 and highest 3, expected lowest to be no more"),
+        ("script", {"lowest": None}, "lowest is None, expected a number"),
+        ("span_length", {"lowest": 9, "highest": 1}, "lowest is 9 and highest 1, expected lowest to be no more"),
+        ("span_length", {"shortest": 2.5}, r"shortest is 2\.5, expected a whole number"),
+        ("copied", {"fewest_words": [4]}, r"fewest_words is \[4\], expected a whole number"),
+    ],
+)
+def test_a_value_that_a_setting_cannot_have_is_named(name: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_filter(name, **settings)
+
+
+@pytest.mark.parametrize("name", filter_names())
+def test_every_default_is_a_value_that_its_setting_can_have(name: str) -> None:
+    load_filter(name, **filter_settings(name))
+    load_filter(name, **{key: math.inf for key in filter_settings(name) if key == "highest"})

@@ -19,14 +19,18 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Literal
 
 from spanferry.data.errors import ConfigError, did_you_mean
+
+Kind = Literal["code", "math", "email", "url", "placeholder", "number"]
+"""A kind of protected matter."""
 
 # Scripts without spaces are left out, or the sentence around an address would belong to it.
 _IN_URL = r"[^\s<>\"“”„«»\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u9fff\uac00-\ud7af\uff00-\uffef]"
 _URL_END = r"[A-Za-z0-9\u00c0-\u024f\u0370-\u04ff_/#=&%~+$@-]"
 # Repetitions are bounded where a text could otherwise make the search quadratic (a megabyte of base64, say).
-_PATTERNS = {
+_PATTERNS: dict[Kind, str] = {
     "code": r"(?<!`)(?:```[^\n]{1,999}?```|``[^\n]{1,999}?``|`[^`\n]+`)(?!`)",
     # A pair of dollars is mathematics by pandoc's rule: no space inside at either end, no digit after the second.
     "math": r"\$\$[^$\n]+\$\$|\$(?=[^\s$])(?:[^$\n\\]|\\.)*(?<=[^\s\\])\$(?!\d)"
@@ -39,7 +43,7 @@ _PATTERNS = {
     r"|&(?:\#\d+|\#x[0-9A-Fa-f]+|[A-Za-z]+\d*);",
     "number": r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)(?:[.,٫]\d+)?|\d+(?:[.,:'’٬٫]\d+)*",
 }
-KINDS = tuple(_PATTERNS)
+KINDS: tuple[Kind, ...] = tuple(_PATTERNS)
 """Every kind of protected matter; where two could begin at the same place, the one named first wins."""
 
 _NUMBER = re.compile(_PATTERNS["number"])
