@@ -206,7 +206,8 @@ class How(Settings):
     translation: TranslationSettings = Field(default_factory=TranslationSettings)
     projection: ProjectionSettings = Field(default_factory=ProjectionSettings)
     filters: dict[str, dict[str, Any] | None] = Field(
-        default_factory=dict, description="checks by name, each with its settings: {length_ratio: {on_fail: flag}}"
+        default_factory=dict,
+        description="checks by name, each with its settings: {length_ratio: {on_fail: flag}}; see docs/projection.md",
     )
     limit: Annotated[int, Field(ge=1)] | None = Field(None, description="rows of each split to take; all if absent")
     on_error: Literal["raise", "skip"] = Field("raise", description="a bad row stops the build, or goes to rejects/")

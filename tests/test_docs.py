@@ -11,9 +11,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
@@ -24,9 +25,11 @@ from spanferry.data.registry import LazyTable
 from spanferry.flows.cli import app
 from spanferry.flows.config import RunSettings, TranslationSettings
 from spanferry.projection.base import Projector, Reason, TranslatedText
+from spanferry.projection.filters import SPAN_CHECKS, TEXT_CHECKS, OnFail, filter_settings
 from spanferry.projection.registry import PROJECTORS
 from spanferry.translation.convert import ensure_converted
 from spanferry.translation.decoding import Decoding, Placement
+from spanferry.translation.protect import KINDS
 
 
 def code_blocks(path: Path, language: str) -> list[str]:
@@ -96,6 +99,23 @@ def test_further_settings_of_the_translator_are_documented_with_their_defaults(r
     elsewhere = {*TranslationSettings.model_fields, *RunSettings.model_fields}
     documented = setting_tables(root / "docs" / "translation.md")
     assert_told(documented["ctranslate2"], {name: each for name, each in defaults.items() if name not in elsewhere})
+
+
+def test_every_filter_is_documented_with_its_settings_and_defaults(root: Path) -> None:
+    section = (root / "docs" / "projection.md").read_text(encoding="utf-8").partition("\n## Filters\n")[2]
+    [table] = re.findall(r"^\| filter \|.*\n(?:\|.*\n)+", section.partition("\n## ")[0], re.MULTILINE)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()[2:]]
+    assert [name.strip("`") for name, *_ in rows] == [*sorted(SPAN_CHECKS), *sorted(TEXT_CHECKS)]
+    for cell, judged, _, settings in rows:
+        name = cell.strip("`")
+        assert judged == ("spans" if name in SPAN_CHECKS else "texts")
+        documented = dict(re.findall(r"`(\w+)` ([\w./]+)", settings))
+        assert {
+            setting: KINDS if default == "all" else pytest.approx(float(Fraction(default)))
+            for setting, default in documented.items()
+        } == filter_settings(name)
+    assert all(f"`{kind}`" in table for kind in KINDS)
+    assert all(f"| `{each}`" in section for each in get_args(OnFail))
 
 
 def commands(group: typer.core.TyperGroup, before: str = "") -> Iterator[str]:
