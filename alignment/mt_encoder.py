@@ -13,7 +13,6 @@ an adapter (`spanferry.alignment.adapter`) trains it to. The bundled model has o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from spanferry.alignment.linking import LinkSettings, Matrix, Pair, align_by_sim
 from spanferry.alignment.placement import words_of_subwords
 from spanferry.data.errors import ModelError
 from spanferry.translation.checkpoints import checksum, find_checkpoint, no_progress_bars
-from spanferry.translation.convert import longest_sequence
+from spanferry.translation.convert import longest_sequence, trained_languages
 from spanferry.translation.families import ModelTokenizer, load_tokenizer
 
 _TRANSALIGN_THRESHOLD = 0.001
@@ -90,7 +89,9 @@ class MTEncoderAligner:
             taught = frozenset(record.languages)
             layer = record.layer if layer is None else layer
         self._name = str(model)
-        self._tokenizer = _within(load_tokenizer(checkpoint.folder), encoder.config, taught)
+        self._tokenizer = load_tokenizer(checkpoint.folder)
+        if trained := trained_languages(encoder.config.to_dict()):
+            self._tokenizer = self._tokenizer.within(taught.union(trained))
         self._fingerprint = f"mt-encoder:{identity}:layer={layer}:{self._settings.fingerprint}"
         self._encoder = SubwordEncoder(
             encoder.to(device),
@@ -155,14 +156,6 @@ def _adapter_folder(adapter: str | Path | None, model: str | Path) -> Path | Non
     if adapter is None:
         return None
     return BUNDLED_ADAPTER if str(adapter) == "bundled" else Path(adapter).expanduser()
-
-
-def _within(tokenizer: ModelTokenizer, config: Any, taught: frozenset[str]) -> ModelTokenizer:
-    """Limit a tokenizer to the languages that `config.json` says were trained, and to those that an adapter taught."""
-    trained = (getattr(config, "spanferry", None) or {}).get("languages")
-    if not trained:
-        return tokenizer
-    return replace(tokenizer, sources=taught.union(trained), targets=taught.union(trained))
 
 
 def load_encoder(folder: Path) -> Any:

@@ -138,9 +138,13 @@ def _causes(config: AnyConfig) -> bool:
     return not isinstance(config, BuildConfig) and config.causes and config.source.labelled
 
 
-def _placement(config: AnyConfig) -> dict[str, Any]:
-    device, _, index = config.run.device.partition(":")
-    return {"device": device, "device_index": int(index or 0)}
+def _torch_device(config: AnyConfig) -> str:
+    """Return where torch computes: ``"cpu"``, ``"cuda"``, or ``"cuda:1"``."""
+    from spanferry.translation.convert import resolve_device
+
+    wanted, _, index = config.run.device.partition(":")
+    device = resolve_device(wanted)
+    return f"{device}:{index}" if index and device == "cuda" else device
 
 
 def _translator(config: AnyConfig) -> Translator:
@@ -160,7 +164,7 @@ def _translator(config: AnyConfig) -> Translator:
         }
     )  # fmt: skip
     run = config.run.model_dump(include={"workers", "threads", "batch_tokens"})
-    return load_translator(chosen.model, **{**decoding, **run, **_placement(config), **chosen.settings})
+    return load_translator(chosen.model, **{**decoding, **run, "device": config.run.device, **chosen.settings})
 
 
 def _predictor(config: TranslateTestConfig, task: Task, memory_file: Path | None) -> Predictor:
@@ -218,7 +222,12 @@ def _projector(config: AnyConfig, translator: Callable[[], Translator]) -> Proje
 
 def _aligners(config: AnyConfig, translator: Callable[[], Translator]) -> Aligners:
     chosen = config.projection
-    return Aligners(chosen.aligner, chosen.aligner_settings, lambda name: _aligner_defaults(config, translator, name))
+    return Aligners(
+        chosen.aligner,
+        chosen.aligner_settings,
+        lambda name: _aligner_defaults(config, translator, name),
+        lambda method, settings: _method_settings(config, translator, method, settings),
+    )
 
 
 def _marking(config: AnyConfig, translator: Translator) -> dict[str, Any]:
@@ -234,15 +243,44 @@ def _marking(config: AnyConfig, translator: Translator) -> dict[str, Any]:
     return {}
 
 
+_BY_SCORES = ("candidates", "constrained")
+"""The methods that ask a translation model how probable something is."""
+
+
+def _method_settings(
+    config: AnyConfig, translator: Callable[[], Translator], method: str, own: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what a method is made with: those that score get the device, and the model that translated.
+
+    Their own settings come first. A kind of translator that is no model scores nothing; the bundled model does.
+    """
+    from spanferry.translation.registry import TRANSLATORS
+
+    if method not in _BY_SCORES:
+        return own
+    given = own.get("settings") or {}
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"projection.settings.settings is {given!r}: expected settings of the model, name: value")
+    chosen, settings = config.translation, {"device": _torch_device(config), **given}
+    if "model" in own or chosen.model in TRANSLATORS.names():
+        return own | {"settings": settings}
+    if method == "candidates" and "settings" not in own:
+        from spanferry.translation.phrase_scorer import CTranslate2PhraseScorer
+
+        shared: Any = translator()  # loaded once
+        return own | {"model": CTranslate2PhraseScorer(shared)}
+    loading = {"revision": chosen.revision, "allow_pickle": chosen.settings.get("allow_pickle", False)}
+    return own | {"model": chosen.model, "settings": loading | settings}
+
+
 def _aligner_defaults(config: AnyConfig, translator: Callable[[], Translator], aligner: str) -> dict[str, Any]:
     """Return what an aligner gets unless its own settings say otherwise: the device, and the model that translated."""
     from spanferry.alignment.registry import ALIGNERS
-    from spanferry.translation.convert import resolve_device
     from spanferry.translation.registry import TRANSLATORS
 
     defaults: dict[str, Any] = {}
     if "device" in inspect.signature(ALIGNERS.load(aligner)).parameters:
-        defaults["device"] = resolve_device(_placement(config)["device"])
+        defaults["device"] = _torch_device(config)
     if config.translation.model not in TRANSLATORS.names():
         if aligner == "attention":
             defaults["model"] = translator()

@@ -35,6 +35,7 @@ class Aligners:
         default: the aligner of a method that names none, or its name; None: every method must name its own.
         settings: what the default is loaded with, when it is a name.
         given: name -> the settings that any aligner of that name gets unless its own say otherwise (a device, say).
+        methods: name of a method, its own settings -> those that it is made with.
 
     >>> aligners = Aligners("fake")
     >>> aligners.get() is aligners.get("fake"), aligners.get() is aligners.get("fake", {"dictionary": {"wine": "Wein"}})
@@ -46,10 +47,12 @@ class Aligners:
         default: Aligner | str | None = None,
         settings: Mapping[str, Any] | None = None,
         given: Callable[[str], Mapping[str, Any]] | None = None,
+        methods: Callable[[str, dict[str, Any]], dict[str, Any]] | None = None,
     ) -> None:
         self.default = default
         self._default_settings = settings or {}
         self._given = given
+        self.complete = methods or (lambda _, settings: settings)
         self._loaded: dict[str, Aligner] = {}
 
     def get(self, name: str | None = None, settings: Mapping[str, Any] | None = None) -> Aligner:
@@ -103,6 +106,7 @@ def load_projector(name: str, aligners: Aligners | None = None, /, **settings: A
     aligners = aligners or Aligners()
     general = {key: settings.pop(key, None) for key in ("calibration", "min_confidence") if key not in parameters}
     aligned = "aligner" in parameters
+    settings = aligners.complete(name, settings)
     for setting in settings:
         if setting not in parameters and not (aligned and setting == "aligner_settings"):
             known = [*parameters, *general, *(["aligner_settings"] if aligned else [])]

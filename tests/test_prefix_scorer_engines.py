@@ -106,5 +106,5 @@ def test_a_model_is_loaded_by_its_name(tiny_checkpoint: Callable[[str], Path], m
     with pytest.raises(ConfigError, match="expected one of float32"):
         ConstrainedProjector(folder, settings={"precision": "int3"})
     converted = load_ctranslate2(folder, **settings).model.path
-    with pytest.raises(ModelError, match="the torch engine needs the checkpoint itself"):
+    with pytest.raises(ModelError, match="the torch engine needs the checkpoint that it was made from"):
         ConstrainedProjector(converted)

@@ -183,7 +183,7 @@ def _convert(checkpoint: Checkpoint, draft: Path, sum_: str, quantization: str) 
         alignment_layer=layer,
         alignment_heads=heads,
         alignment_state=state,
-        languages=tuple((config.get("spanferry") or {}).get("languages", ())),
+        languages=trained_languages(config),
     )
     # Written last: a folder with a record is whole.
     content = {"format": _FORMAT, **{key: value for key, value in asdict(record).items() if key != "path"}}
@@ -238,6 +238,15 @@ def _alignment(folder: Path, config: dict[str, Any]) -> tuple[int | None, tuple[
             f"a decoder of {layers} layers with {count} heads each (both count from 0)"
         )
     return layer, heads, state
+
+
+def trained_languages(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the FLORES-200 codes that a model was trained on, by its `config.json`; none where it does not tell.
+
+    >>> trained_languages({"spanferry": {"languages": ["deu_Latn"]}})
+    ('deu_Latn',)
+    """
+    return tuple((config.get("spanferry") or {}).get("languages", ()))
 
 
 def longest_sequence(config: Mapping[str, Any]) -> int:

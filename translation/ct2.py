@@ -63,10 +63,7 @@ class CTranslate2Translator:
         self.model = model
         self.decoding = decoding or Decoding()
         self.placement = placement or Placement()
-        self.tokenizer = load_tokenizer(model.path, model.family)
-        if model.languages:  # its vocabulary may have tokens for languages that it was never trained on
-            trained = frozenset(model.languages)
-            self.tokenizer = replace(self.tokenizer, sources=trained, targets=trained)
+        self.tokenizer = load_tokenizer(model.path, model.family).within(model.languages)
         self.device = resolve_device(self.placement.device)
         self.engine = engine or _load_engine(model, self.placement, self.device)
         self._batch_tokens = self.placement.padded_tokens(self.device)

@@ -60,7 +60,7 @@ class Placement:
     """Where and in which portions a model computes; none of it is in a translator's fingerprint.
 
     Attributes:
-        device: ``"cpu"``, ``"cuda"``, or ``"auto"``.
+        device: ``"cpu"``, ``"cuda"``, or ``"auto"``; where settings are given flat, ``"cuda:1"`` as well.
         device_index: number of the GPU, or several, each of which gets a copy of the model.
         workers: batches computed at the same time on a CPU, or on each GPU; 0 chooses (a CPU: one for each core that
             this process may use, a GPU: one).
@@ -110,8 +110,13 @@ def sort_settings(settings: dict[str, Any]) -> tuple[Decoding, Placement, dict[s
 
     >>> sort_settings({"beam_size": 1, "device": "cpu", "revision": "main"})[2]
     {'revision': 'main'}
+    >>> sort_settings({"device": "cuda:1"})[1].device_index
+    1
     """
     rest = dict(settings)
+    device, _, index = str(rest.get("device", "auto")).partition(":")
+    if index.isdecimal():  # as torch writes it
+        rest["device"], rest["device_index"] = device, rest.get("device_index", int(index))
     if isinstance(rest.get("device_index"), list):
         rest["device_index"] = tuple(rest["device_index"])
     decoding = Decoding(**{field.name: rest.pop(field.name) for field in fields(Decoding) if field.name in rest})

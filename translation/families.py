@@ -16,8 +16,8 @@ NLLB checkpoints with `legacy_behaviour` in their tokenizer configuration want X
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,14 @@ class ModelTokenizer:
             require_language(source, self.sources, model=model, side="source language").flores,
             require_language(target, self.targets, model=model, side="target language").flores,
         )
+
+    def within(self, languages: Collection[str]) -> ModelTokenizer:
+        """Return the tokenizer of a model that was trained on some of the languages that its vocabulary has tokens for.
+
+        Args:
+            languages: FLORES-200 codes; none if nothing is known of it.
+        """
+        return replace(self, sources=frozenset(languages), targets=frozenset(languages)) if languages else self
 
     def encode(self, texts: Sequence[str]) -> list[list[str]]:
         """Return the words' tokens of each text, without anything around them."""

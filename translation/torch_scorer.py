@@ -19,6 +19,7 @@ from torch import Tensor
 
 from spanferry.data.errors import ConfigError, ModelError
 from spanferry.translation.checkpoints import checksum, find_checkpoint, no_progress_bars
+from spanferry.translation.convert import trained_languages
 from spanferry.translation.device_memory import in_parts
 from spanferry.translation.families import ModelTokenizer, load_tokenizer
 from spanferry.translation.prefix_scorer import Opened, Outcome, Step
@@ -67,7 +68,10 @@ def load_torch_scorer(
 
     found = find_checkpoint(model, revision=revision, allow_pickle=allow_pickle)
     if found.converted:
-        raise ModelError(f"{found.folder}: a converted CTranslate2 model; the torch engine needs the checkpoint itself")
+        raise ModelError(
+            f"{found.folder}: a converted CTranslate2 model, and the torch engine needs the checkpoint that it was made "
+            "from: name that (the method's setting `model`), or take `engine: ctranslate2`"
+        )
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     with no_progress_bars():
@@ -75,7 +79,8 @@ def load_torch_scorer(
             str(found.folder), dtype=_PRECISIONS[precision], local_files_only=True, use_safetensors=not allow_pickle
         )
     name = f"torch:{checksum(found)[:16]}:{precision}"
-    return TorchScorer(network.to(device), load_tokenizer(found.folder), fingerprint=name, batch_tokens=batch_tokens)
+    tokenizer = load_tokenizer(found.folder).within(trained_languages(network.config.to_dict()))
+    return TorchScorer(network.to(device), tokenizer, fingerprint=name, batch_tokens=batch_tokens, name=str(model))
 
 
 @dataclass(slots=True)
@@ -108,15 +113,19 @@ class TorchScorer:
         tokenizer: the model's.
         fingerprint: identity of the weights and the precision.
         batch_tokens: new tokens in a batch; 0 chooses by device.
+        name: what people call the model; by default the fingerprint.
 
     Attributes:
         precision: what it computes in: ``"float32"``, ``"bfloat16"`` or ``"float16"``.
     """
 
-    def __init__(self, model: Any, tokenizer: ModelTokenizer, *, fingerprint: str, batch_tokens: int = 0) -> None:
+    def __init__(
+        self, model: Any, tokenizer: ModelTokenizer, *, fingerprint: str, batch_tokens: int = 0, name: str = ""
+    ) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.fingerprint = fingerprint
+        self._name = name or fingerprint
         self.device = next(model.parameters()).device
         self._batch_tokens = batch_tokens or (1024 if self.device.type == "cpu" else 16384)
         self._decoder = take_apart(model)
@@ -157,7 +166,7 @@ class TorchScorer:
             LanguageError: the model does not speak ``source`` or ``target``.
             ModelError: a sentence is longer than the model takes.
         """
-        source, target = self.tokenizer.check_pair(source, target, model=self.fingerprint)
+        source, target = self.tokenizer.check_pair(source, target, model=self._name)
         sequences = [self._numbers(tokens) for tokens in self.tokenizer.encode_source(sources, source, target)]
         for text, sequence in zip(sources, sequences, strict=True):
             if len(sequence) > self.max_tokens + 8:
@@ -208,7 +217,7 @@ class TorchScorer:
     def _in_parts(
         self, batch: Sequence[int], work: Callable[[Sequence[int]], list[Result]]
     ) -> Iterator[tuple[Sequence[int], list[Result]]]:
-        return in_parts(batch, work, name=self.fingerprint, advice="Let the projection have device: cpu")
+        return in_parts(batch, work, name=self._name, advice="Let the projection have device: cpu")
 
     def _batches(self, order: Iterable[int], steps: Sequence[Step]) -> Iterator[list[int]]:
         most_past = _MOST_PAST["cpu" if self.device.type == "cpu" else "cuda"]
