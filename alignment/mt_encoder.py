@@ -38,7 +38,7 @@ class MTEncoderAligner:
     """Links words whose states in a translation model's encoder are alike.
 
     Args:
-        model: folder, hub id or ``"bundled"``: an M2M100, NLLB, mBART-50 or Marian checkpoint.
+        model: folder, hub id or ``"bundled"``: an M2M100, NLLB, mBART-50, Marian or T5 checkpoint.
         method, unit, distortion, threshold, temperature: see `spanferry.alignment.linking.LinkSettings`; ``threshold``
             is 0.1 with ``mutual`` unless it is given, else TransAlign's 0.001.
         layer: hidden state to use; None is the one that the adapter was trained for, without one the encoder's output.

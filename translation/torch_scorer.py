@@ -69,8 +69,8 @@ def load_torch_scorer(
     found = find_checkpoint(model, revision=revision, allow_pickle=allow_pickle)
     if found.converted:
         raise ModelError(
-            f"{found.folder}: a converted CTranslate2 model, and the torch engine needs the checkpoint that it was made "
-            "from: name that (the method's setting `model`), or take `engine: ctranslate2`"
+            f"{found.folder}: a converted CTranslate2 model, and the torch engine needs the checkpoint that it was "
+            "made from: name that (the method's setting `model`), or take `engine: ctranslate2`"
         )
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
