@@ -27,6 +27,7 @@ from spanferry.data.squad import read_squad
 from spanferry.data.tasks import Reading, Task, declared_schema, get_task
 
 _VALUES = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d+")
+_TEXT_CELLS = frozenset({"csv", "tsv", "conll"})
 
 
 @dataclass
@@ -128,6 +129,7 @@ def read_examples(
     report = report if report is not None else ReadReport()
     report.source, report.format = str(source), kind
     aside = Path(rejects) if rejects is not None and on_error == "skip" else None
+        typed=kind not in _TEXT_CELLS,
     return _examples(records, task, reading, schema=schema, report=report, rejects=aside)
 
 

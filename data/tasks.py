@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from spanferry.data.column_names import set_aside
-from spanferry.data.columns import as_id, as_label, as_text
+from spanferry.data.columns import SCORE_COLUMNS, as_id, as_label, as_text
 from spanferry.data.errors import ConfigError, DataError, did_you_mean
 from spanferry.data.example import Example, Span
 from spanferry.data.registry import LazyTable
@@ -49,6 +49,7 @@ class Reading:
         repair: read tags that break the scheme as conlleval does, instead of refusing them.
         labelled: False reads rows that have no labels (text to be predicted on); a missing label column is then no
             error.
+        typed: False for rows whose cells are all text (CSV, CoNLL), see `spanferry.data.columns.as_label`.
     """
 
     columns: Mapping[str, str | None] = field(default_factory=lambda: _NOTHING)
@@ -56,6 +57,7 @@ class Reading:
     scheme: Scheme = "IOB2"
     repair: bool = False
     labelled: bool = True
+    typed: bool = True
 
 
 READING: Final = Reading()
@@ -134,7 +136,7 @@ class Task:
         roles, names = layout.roles, reading.names
         fields = self.read_texts(row, roles)
         labels = {
-            role: as_label(row[column], column, names.get(column))
+            role: as_label(row[column], column, names.get(column), typed=reading.typed)
             for role in self.labels
             if (column := roles.get(role)) is not None
         }
@@ -284,10 +286,10 @@ def declared_schema(task: Task, reading: Reading, available: tuple[str, ...]) ->
     roles = _layout(task, reading, task.available(available, reading)).roles
     spans: tuple[str, ...] | None = None
     if (column := roles.get("spans")) is not None and f"{column}.label" in reading.names:
-        spans = tuple(reading.names[f"{column}.label"])
+        spans = tuple(reading.names[f"{column}.label"]) or None
     elif (column := roles.get("tags")) is not None and column in reading.names:
-        spans = tuple(dict.fromkeys(tag.partition("-")[2] for tag in reading.names[column] if tag != "O"))
-    labels = {role: tuple(reading.names[roles[role]]) for role in task.labels if roles.get(role) in reading.names}
+        spans = tuple(dict.fromkeys(tag.partition("-")[2] for tag in reading.names[column] if tag != "O")) or None
+    labels = {role: tuple(reading.names[roles[role]]) for role in task.labels if reading.names.get(roles.get(role, ""))}
     return Schema(spans, labels)
 
 
@@ -371,7 +373,7 @@ PAIR_CLASSIFICATION = Task(
     | {
         "premise": ("sentence1", "question1", "text1", "text_a", "question"),
         "hypothesis": ("sentence2", "question2", "text2", "text_b", "sentence"),
-        "label": ("gold_label", "labels", "similarity_score", "score"),
+        "label": ("gold_label", "labels", *SCORE_COLUMNS),
     },
 )
 

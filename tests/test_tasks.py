@@ -258,6 +258,41 @@ def test_bad_cells_say_what_was_found_and_expected(row: dict[str, Any], message:
         get_task("ner").to_example(row)
 
 
+def test_numbers_without_names_say_under_which_key_to_give_them() -> None:
+    with pytest.raises(
+        DataError, match=r"^column 'entities', span 0 holds the number 2.*names: \{entities.label: \[PER"
+    ):
+        get_task("ner").to_example({"text": "Zoë", "entities": [[0, 3, 2]]})
+    named = Reading(names={"entities.label": ("PER", "LOC", "ORG")})
+    assert get_task("ner").to_example({"text": "Zoë", "entities": [[0, 3, 2]]}, named).spans == (Span(0, 3, "ORG"),)
+
+
+def test_numbers_that_are_text_have_names_and_those_of_a_scale_are_numbers() -> None:
+    task = get_task("text-classification")
+    named = Reading(names={"label": ("neg", "pos", "7")})
+    for value, label in {"1": "pos", "7": "7", "-1": None, "neg": "neg", "1.0": "1.0"}.items():
+        assert task.to_example({"text": "a", "label": value}, named).labels == {"label": label}
+    with pytest.raises(DataError, match="column 'label' holds the number 3: expected 0 to 2"):
+        task.to_example({"text": "a", "label": "3"}, named)
+    pair = {"sentence1": "a", "sentence2": "b"}
+    for value, number in {
+        "3.5": 3.5,
+        "2": 2.0,
+        "-1e-3": -0.001,
+        ".5": 0.5,
+        "": None,
+        "high": "high",
+        "nan": "nan",
+    }.items():
+        found = get_task("pair-classification").to_example({**pair, "score": value}, Reading(typed=False))
+        assert found.labels == {"label": number} and type(found.labels["label"]) is type(number)
+    typed = get_task("pair-classification").to_example({**pair, "score": "2"})
+    assert typed.labels == {"label": "2"}
+    assert (
+        get_task("pair-classification").to_example({**pair, "label": "2"}, Reading(typed=False)).labels["label"] == "2"
+    )
+
+
 def test_label_numbers_out_of_range_are_refused() -> None:
     row = {"text": "a", "label": 2}
     with pytest.raises(DataError, match="holds the number 2: expected 0 to 1"):
