@@ -14,6 +14,7 @@ write goes to a temporary name beside the file and is moved into place when it i
 
 from __future__ import annotations
 
+from spanferry.data.outputs import check_output
 from spanferry.data.reading import ReadReport, read_examples
 from spanferry.data.sources import FORMATS, source_format, target_format
 from spanferry.data.writing import Tokenize, replacing, write_examples
@@ -22,6 +23,7 @@ __all__ = [
     "FORMATS",
     "ReadReport",
     "Tokenize",
+    "check_output",
     "read_examples",
     "replacing",
     "source_format",

@@ -1,7 +1,8 @@
 """A SQLite file of one kind that several processes of a machine share, and that is replaced when it turns out damaged.
 
 What the memories of translations and of projections have in common. A memory is a convenience: what it has lost is
-computed again, so a damaged file is moved aside and an empty one begun, and no build fails for it.
+computed again, so a damaged file is moved aside and an empty one begun, and no build fails for it. That goes for files
+that still show what they were; any other is somebody else's, and is left alone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from weakref import WeakSet
 from spanferry.data.errors import BuildError, ConfigError
 
 _WAIT_SECONDS = 120.0
+_HEADER = b"SQLite format 3\0"
+_APPLICATION_ID = slice(68, 72)
+"""Where the header of a database says whose it is (https://www.sqlite.org/fileformat.html, 1.3)."""
 _STATE = """
 SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),
     (SELECT count(*) FROM sqlite_master)
@@ -47,7 +51,7 @@ class SharedFile:
         path: the file; it is made, with its folder, where there is none.
 
     Raises:
-        ConfigError: the path cannot be written, or is some other database, or was written by a newer version.
+        ConfigError: the path cannot be written, or is some other file, or was written by a newer version.
 
     Warns:
         CorruptMemoryWarning: the file is damaged. It is renamed (``memory.sqlite`` to ``memory.sqlite.corrupt-1``),
@@ -76,6 +80,7 @@ class SharedFile:
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
+        self._was_good: tuple[int, int] | None = None
         _files.add(self)
         with self._repaired():
             self._connected()
@@ -115,7 +120,7 @@ class SharedFile:
             self._forget()
             self._opened = _identity(self.path)
             self._connection = self._open()
-            self._opened = _identity(self.path)
+            self._opened = self._was_good = _identity(self.path)
         return self._connection
 
     def _begin_after_fork(self) -> None:
@@ -142,6 +147,10 @@ class SharedFile:
                 if not _is_damage(error):
                     raise
                 self.close()
+                if self._opened != self._was_good and not self._was_ours():
+                    raise ConfigError(
+                        f"{self.path}: found another file, expected a {self.what} or nothing; name another file"
+                    ) from error
                 self._move_aside(error)
 
     def _open(self) -> sqlite3.Connection:
@@ -186,6 +195,16 @@ class SharedFile:
         if tables:
             raise ConfigError(f"{self.path}: this SQLite database is not a {self.what}; name another file")
         return False
+
+    def _was_ours(self) -> bool:
+        """Say whether a file that cannot be read still shows that it is of this kind."""
+        try:
+            with self.path.open("rb") as file:
+                head = file.read(_APPLICATION_ID.stop)
+        except FileNotFoundError:  # another process moved it aside
+            return True
+        owner = self.application_id.to_bytes(4, "big")
+        return not head or (head.startswith(_HEADER) and head[_APPLICATION_ID] in (owner, b""))
 
     def _explained(self, error: sqlite3.OperationalError) -> BuildError | ConfigError:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF

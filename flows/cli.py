@@ -27,6 +27,12 @@ from spanferry.flows.score_command import score_command
 from spanferry.flows.serve_command import serve_command
 from spanferry.flows.status_command import status_command
 
+_PLACE_ERRORS = frozenset({
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS,
+    errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
+})  # fmt: skip
+"""What is wrong with a place, and so for its owner to mend; any other error of the system is a defect of ours."""
+
 app = typer.Typer(
     name="spanferry",
     help="Carry labelled data across languages: translate, carry the spans, keep every label accounted for.",
@@ -57,7 +63,7 @@ def main() -> None:
     except SpanferryError as error:
         _fail(error)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in _PLACE_ERRORS:
             raise
         where = f"{error.filename}: " if error.filename else ""
         _fail(BuildError(f"{where}{error.strerror}. What is finished is safe; mend this, and the same command goes on"))

@@ -91,7 +91,7 @@ def make_ensemble(
         DataError: a file cannot be read, or is on other test data.
         BuildError: a folder is no finished build.
     """
-    paths = _named(members)
+    paths = named_members(members)
     builds = {name: open_build(path) for name, path in paths.items() if path.is_dir()}
     shape = _task(builds, task)
     said: dict[str, list[Prediction | None]] = {}
@@ -130,8 +130,12 @@ def _quality(
     }
 
 
-def _named(members: Sequence[str]) -> dict[str, Path]:
-    """Return the members' paths by their names, in order."""
+def named_members(members: Sequence[str]) -> dict[str, Path]:
+    """Return the members' paths by their names, in order.
+
+    Raises:
+        ConfigError: a name is missing or stands twice, nothing lies there, or there are fewer than two.
+    """
     found: dict[str, Path] = {}
     for member in members:
         name, equals, path = member.partition("=")

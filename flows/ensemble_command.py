@@ -38,9 +38,14 @@ def ensemble_command(
 
     Members that all bring probabilities for words are averaged; where one brings spans only, each has its vote.
     """
-    from spanferry.flows.ensemble import make_ensemble
+    from spanferry.data.formats import check_output
+    from spanferry.flows.ensemble import make_ensemble, named_members
+    from spanferry.flows.folder import BuildFolder
     from spanferry.flows.shards import write_records
 
+    paths = named_members(members).values()
+    read = [each for path in paths for each in (BuildFolder(path).own if path.is_dir() else (path,))]
+    check_output(output, [*read, gold])
     made = make_ensemble(
         members,
         language=language,

@@ -17,7 +17,7 @@ from spanferry.alignment.tokens import tokenize
 from spanferry.data.docbin import write_docbins
 from spanferry.data.errors import BuildError, ConfigError, did_you_mean
 from spanferry.data.example import Example
-from spanferry.data.formats import Tokenize, replacing, write_examples
+from spanferry.data.formats import Tokenize, check_output, replacing, write_examples
 from spanferry.data.rows import write_jsonl
 from spanferry.flows.build_outcomes import (
     languages_between,
@@ -61,6 +61,7 @@ def export_build(build: Build, output: Path, form: str, *, language: str | None 
         raise ConfigError(f"--format {form}: {did_you_mean(form, get_args(Format))}")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise BuildError(f"{output}: found something there, expected nothing or an empty folder; name another -o")
+    check_output(output, folder=True)
     names = languages_of(build, language)
     if form == "folder":
         if language is not None:

@@ -96,6 +96,12 @@ class BuildFolder:
         """The dataset card."""
         return self.root / "README.md"
 
+    @property
+    def own(self) -> tuple[Path, ...]:
+        """All that a build writes, files and folders, whether it is there or not."""
+        names = ("config.yaml", "data", "dropped", "corrections", "rejects")
+        return (self.card, self.report, self.to_predict, self.state, *(self.root / name for name in names))
+
     def source(self, split: str, index: int) -> Path:
         """Rows of the source as they were read, those of one shard."""
         return self.state / "source" / split / f"{index:05d}.jsonl"

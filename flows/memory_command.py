@@ -93,24 +93,23 @@ def export(
     target: TargetLanguage = None,
 ) -> None:
     """Write what the memory holds as JSONL: model, languages, source, target, score, when."""
-    from spanferry.data.formats import replacing
+    from spanferry.data.formats import check_output, replacing
+    from spanferry.projection.remembering import beside
     from spanferry.translation.memory_upkeep import entries
 
     number = 0
-    with (
-        _opened(file) as opened,
-        replacing(output) as temporary,
-        temporary.open("w", encoding="utf-8", newline="\n") as stream,
-    ):
-        for entry in entries(opened, _choice(model, source, target)):
-            number += 1
-            row = {
-                "model": entry.fingerprint, "source_language": entry.source_language,
-                "target_language": entry.target_language, "source": entry.source, "target": entry.hypothesis.text,
-                "score": entry.hypothesis.score, "finished": entry.hypothesis.finished,
-                "created": _moment(entry.created),
-            }  # fmt: skip
-            stream.write(json.dumps(row, ensure_ascii=False) + "\n")
+    with _opened(file) as opened:
+        check_output(output, [opened.path, beside(opened.path), beside(opened.path, "predictions")])
+        with replacing(output) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+            for entry in entries(opened, _choice(model, source, target)):
+                number += 1
+                row = {
+                    "model": entry.fingerprint, "source_language": entry.source_language,
+                    "target_language": entry.target_language, "source": entry.source, "target": entry.hypothesis.text,
+                    "score": entry.hypothesis.score, "finished": entry.hypothesis.finished,
+                    "created": _moment(entry.created),
+                }  # fmt: skip
+                stream.write(json.dumps(row, ensure_ascii=False) + "\n")
     print(f"wrote {number:,} sentences to {output}")
 
 
@@ -153,14 +152,19 @@ def prune(
 
 
 def _opened(file: Path | None) -> TranslationMemory:
-    """Open a memory that is there: looking at one must not make one."""
+    """Open a memory that is there: looking at one must not make one, not in an empty file either."""
     from spanferry.translation.checkpoints import cache_folder
     from spanferry.translation.memory import TranslationMemory
 
     path = file or cache_folder() / "memory.sqlite"
-    if not path.is_file():
-        raise ConfigError(f"{path}: there is no translation memory; a build makes it, where its `run.memory` says")
+    if not _is_there(path):
+        found = "is empty, it holds" if path.is_file() else "there is"
+        raise ConfigError(f"{path}: {found} no translation memory; a build makes it, where its `run.memory` says")
     return TranslationMemory(path)
+
+
+def _is_there(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
 
 
 @contextmanager
@@ -168,7 +172,7 @@ def _projections(memory_file: Path) -> Iterator[ProjectionMemory | None]:
     """Open the memory of projections beside that of translations, if it is there."""
     from spanferry.projection.remembering import ProjectionMemory, beside
 
-    if not (path := beside(memory_file)).is_file():
+    if not _is_there(path := beside(memory_file)):
         yield None
         return
     with ProjectionMemory(path) as opened:
@@ -181,7 +185,7 @@ def _predictions(memory_file: Path) -> Iterator[PredictionMemory | None]:
     from spanferry.projection.predict_remembered import PredictionMemory
     from spanferry.projection.remembering import beside
 
-    if not (path := beside(memory_file, "predictions")).is_file():
+    if not _is_there(path := beside(memory_file, "predictions")):
         yield None
         return
     with PredictionMemory(path) as opened:

@@ -58,12 +58,13 @@ def train_tagger(
 ) -> None:
     """Train a small tagger from nothing, a spaCy pipeline, to try translate-test with: FILE... FOLDER."""
     from spanferry.data.errors import ConfigError
-    from spanferry.data.formats import read_examples
+    from spanferry.data.formats import check_output, read_examples
     from spanferry.projection.tagger_training import train_tagger as run
 
     *files, folder = data
     if not files:
         raise ConfigError("train-tagger needs labelled files, and behind them the folder to write")
+    check_output(folder, files, folder=True)
     held_out = {example.id for file in without or () for example in read_examples(file, task, labelled=False)}
     found = [example for file in files for example in read_examples(file, task) if example.id not in held_out]
     run(found, folder, language=language, epochs=epochs, seed=seed)
@@ -77,11 +78,13 @@ def export(
 ) -> None:
     """Export the newest checkpoint of a run, in half precision and with its tokenizer, while the run goes on."""
     from spanferry.data.errors import ModelError
+    from spanferry.data.outputs import check_output
     from spanferry.translation.recipe import TrainRecipe
     from spanferry.translation.train import export_checkpoint
     from spanferry.translation.training_loop import last_checkpoint
 
     settings = TrainRecipe.read(recipe)
+    check_output(folder, folder=True)
     checkpoint = last_checkpoint(settings)
     if checkpoint is None:
         raise ModelError(
@@ -171,7 +174,9 @@ def priors(
     """Count which words render each other in parallel text, for the aligners lexical and eflomal (setting `priors`)."""
     from spanferry.alignment.priors import write_priors
     from spanferry.alignment.priors_training import make_priors_of_files
+    from spanferry.data.outputs import check_output
 
+    check_output(output, data)
     made = make_priors_of_files(
         data,
         source_language,

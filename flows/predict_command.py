@@ -23,7 +23,7 @@ def predict_command(
     format: Annotated[str | None, typer.Option(help="Format of the file, where the suffix does not tell.")] = None,
 ) -> None:
     """Predict on a file, and write the predictions: to compare with a build (`spanferry compare`), or to build on."""
-    from spanferry.data.formats import read_examples
+    from spanferry.data.formats import check_output, read_examples
     from spanferry.data.tasks import get_task
     from spanferry.flows.shards import write_records
     from spanferry.projection.predict_file import prediction_row
@@ -33,6 +33,7 @@ def predict_command(
     shape = get_task(task)
     settings = {**({} if model is None else {"model": model}), **_settings(set_ or [])}
     code = get_language(language).flores
+    check_output(output, [data, model, settings.get("path")])
     loaded = load_predictor(predictor, task=shape, **settings)
     examples = list(read_examples(data, shape, format=format, labelled=False))
     predictions = loaded.predict(examples, language=code)

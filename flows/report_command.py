@@ -50,8 +50,10 @@ def write_report(
         links: load the build's aligner and link the words of the examples.
 
     Raises:
-        SpanferryError: there is no finished build, or no such tokenizer.
+        SpanferryError: there is no finished build, the page cannot be written or is a file of the build's, or no such
+            tokenizer.
     """
+    from spanferry.data.formats import check_output
     from spanferry.flows.build_outcomes import languages_of
     from spanferry.flows.figures import collect
     from spanferry.flows.members import open_build
@@ -60,11 +62,12 @@ def write_report(
     from spanferry.flows.shards import writing_text
 
     build = open_build(place)
+    page = output or build.folder.root / "report.html"
+    check_output(page, build.folder.own)
     name, count = choose_tokenizer(build, tokenizer)
     figures = {each: collect(build, each, tokenize=count, seed=seed) for each in languages_of(build)}
     chosen = pick_examples(figures)
     found = link_examples(build, chosen) if links else PageLinks(NOT_ASKED)
-    page = output or build.folder.root / "report.html"
     with writing_text(page) as stream:
         stream.write(render(build, figures, chosen, found, tokenizer=name))
     return page

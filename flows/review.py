@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from spanferry.data.errors import ConfigError, did_you_mean
+from spanferry.data.outputs import check_output
 from spanferry.data.spreadsheet import write_sheet
 from spanferry.flows.build_outcomes import (
     Row,
@@ -45,11 +46,12 @@ def export_review(
         language: one language only.
 
     Raises:
-        ConfigError: ``by``, the language or the file's ending is unknown.
+        ConfigError: ``by``, the language or the file's ending is unknown, or the file cannot be written.
         DataError: a text is too long for the file.
     """
     if by not in get_args(By):
         raise ConfigError(f"--by {by}: {did_you_mean(by, get_args(By))}")
+    check_output(path)
     task, predicted = task_of(build), build.direction == "translate-test"
     chosen: list[tuple[str, Row]] = []
     for name in languages_of(build, language):

@@ -45,10 +45,13 @@ def score_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")] = False,
 ) -> None:
     """Project gold spans onto a translation and compare with its gold: precision, recall, F1 in percent."""
+    from spanferry.data.formats import check_output
     from spanferry.flows.score_confidence import check_options, report_confidence
     from spanferry.projection.score import score_files
 
     check_options(fit_calibration, calibration, min_confidence)
+    if fit_calibration is not None:
+        check_output(fit_calibration, [*source, *target, *(alignments or ())])
     settings = _settings(set_ or [])
     dial = {"calibration": calibration and str(calibration), "min_confidence": min_confidence}
     settings["projection"] |= {name: value for name, value in dial.items() if value is not None}

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from tempfile import TemporaryFile
 
 import numpy as np
 import torch
@@ -28,7 +27,8 @@ from spanferry.alignment.lexical import best_links
 from spanferry.alignment.registry import load_aligner
 from spanferry.alignment.symmetrize import grow_diag_final_and
 from spanferry.alignment.tokens import tokenize
-from spanferry.data.errors import ConfigError, DataError
+from spanferry.data.errors import DataError
+from spanferry.data.outputs import check_output
 from spanferry.projection.range_features import NAMES, Array, span_ranges, views
 from spanferry.projection.range_model import RangeModel, save_range_model
 from spanferry.projection.range_recipe import RangeRecipe
@@ -68,26 +68,15 @@ def train_ranges(recipe: RangeRecipe, *, report: Callable[[str], None] = _log.in
     Raises:
         DataError: a file cannot be read, or has no phrase to learn from.
         ConfigError, ModelError: the aligner cannot be loaded, or does not know a language.
-        ConfigError: the model's file cannot be written; said before the minutes of work, not after.
+        ConfigError: the model's file cannot be written, or is read; said before the minutes of work, not after.
     """
-    _require_writable(recipe.output)
+    check_output(recipe.output, [corpus.path for corpus in recipe.data])
     taught, tested = lessons(recipe, report)
     report(f"learning from {len(taught):,} lessons")
     model = fit(taught, recipe)
     save_range_model(model, recipe.output)
     right = sum(int(model.probabilities(one.features).argmax()) == one.right for one in tested)
     return Trained(recipe.output, len(taught), len(tested), right)
-
-
-def _require_writable(file: Path) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=file.parent):
-            pass
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be written ({error.strerror}); give another `output`") from error
-    if file.is_dir():
-        raise ConfigError(f"{file}: is a folder, expected a file (ranges.safetensors); give another `output`")
 
 
 def lessons(recipe: RangeRecipe, report: Callable[[str], None]) -> tuple[list[Lesson], list[Lesson]]:

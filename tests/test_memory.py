@@ -23,6 +23,8 @@ from spanferry.translation.base import Hypothesis
 from spanferry.translation.memory import TranslationMemory
 
 PAIR = ("model@1", "eng_Latn", "deu_Latn")
+# 16 bytes that all SQLite files have in common, and at 68 the application id (https://www.sqlite.org/fileformat.html).
+HEADER = b"SQLite format 3\0" + bytes(52) + b"spm1"
 
 
 @pytest.fixture
@@ -146,12 +148,12 @@ def test_processes_that_open_and_write_at_once(path: Path) -> None:
 
 
 def test_processes_that_find_it_damaged_at_once_move_it_aside_once(path: Path) -> None:
-    path.write_bytes(b"garbage" * 10_000)
+    path.write_bytes(HEADER + b"garbage" * 10_000)
     run_writers(path, ["a", "b", "c"])
     check_writers(path, ["a", "b", "c"])
     there = {file.name for file in path.parent.iterdir()} - {".memory.sqlite.lock"}
     assert there == {"memory.sqlite", "memory.sqlite.corrupt-1"}
-    assert path.with_name("memory.sqlite.corrupt-1").read_bytes() == b"garbage" * 10_000
+    assert path.with_name("memory.sqlite.corrupt-1").read_bytes() == HEADER + b"garbage" * 10_000
 
 
 def test_threads_share_one(path: Path) -> None:
@@ -210,10 +212,10 @@ def test_a_child_forked_while_a_thread_is_at_work_does_not_wait_for_it(path: Pat
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_child_never_closes_the_connection_of_its_parent(path: Path) -> None:
     def forget(holder: list[TranslationMemory]) -> None:
-        before = sum(isinstance(each, sqlite3.Connection) for each in gc.get_objects())
+        before = sum(type(each) is sqlite3.Connection for each in gc.get_objects())
         holder.pop()
         gc.collect()
-        assert sum(isinstance(each, sqlite3.Connection) for each in gc.get_objects()) == before > 0
+        assert sum(type(each) is sqlite3.Connection for each in gc.get_objects()) == before > 0
 
     holder = [TranslationMemory(path)]
     child = multiprocessing.get_context("fork").Process(target=forget, args=(holder,))
@@ -230,7 +232,7 @@ def test_it_can_be_sent_to_another_process(path: Path) -> None:
             assert len(copy) == 2
 
 
-@pytest.mark.parametrize("content", [b"garbage" * 1000, b"SQLite format 3\0" + b"\xff" * 5000, b"x" * 600])
+@pytest.mark.parametrize("content", [HEADER + b"garbage" * 1000, HEADER, HEADER[:30]])
 def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.warns(CorruptMemoryWarning, match=r"memory is damaged .* moved to .*memory\.sqlite\.corrupt-1"):
@@ -243,6 +245,23 @@ def test_a_damaged_file_is_moved_aside_and_a_new_one_begun(path: Path, content: 
     path.write_bytes(content)
     with pytest.warns(CorruptMemoryWarning, match="corrupt-2"):
         TranslationMemory(path).close()
+
+
+@pytest.mark.parametrize("content", [b"my notes\n", b"x" * 600, HEADER[:68] + b"else" * 1000, b"SQLite format 2" * 99])
+def test_a_file_of_somebody_elses_is_left_as_it_is(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match=r"memory\.sqlite: found another file, expected a translation memory"):
+            TranslationMemory(path)
+    assert path.read_bytes() == content
+    assert not list(path.parent.glob("memory.sqlite?*"))
+
+
+def test_an_empty_file_which_a_crash_may_leave_is_taken(path: Path) -> None:
+    path.touch()
+    with TranslationMemory(path) as memory:
+        memory.put(*PAIR, some(3))
+        assert len(memory) == 3
 
 
 @pytest.mark.parametrize("act", ["get", "put", "len"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from spanferry.data.errors import SpanferryError
+from spanferry.data.errors import ConfigError, SpanferryError
 from spanferry.flows.cli import app
 from spanferry.projection.remembering import ProjectionMemory, beside
 from spanferry.translation import memory_upkeep
@@ -126,3 +126,32 @@ def test_looking_makes_no_file(tmp_path: Path) -> None:
     with pytest.raises(SpanferryError, match="there is no translation memory"):
         run("info", tmp_path / "none.sqlite")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", ["", "my notes\n"])
+@pytest.mark.parametrize("command", [["info"], ["prune", "--older-than", "1d"], ["export", "--output", "out.jsonl"]])
+def test_a_file_that_is_no_memory_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], content: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    notes = tmp_path / "notes.txt"
+    notes.write_text(content, encoding="utf-8")
+    result = CliRunner().invoke(app, ["memory", command[0], "notes.txt", *command[1:]])
+    assert isinstance(result.exception, ConfigError)
+    assert "notes.txt" in str(result.exception) and "translation memory" in str(result.exception)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    assert notes.read_text(encoding="utf-8") == content
+
+
+def test_an_empty_file_beside_a_memory_is_no_memory(file: Path) -> None:
+    beside(file).touch()
+    assert "what became of" not in run("info", file)
+    assert not beside(file).stat().st_size
+
+
+def test_the_memory_is_not_written_over_by_its_own_export(file: Path) -> None:
+    before = file.read_bytes()
+    for output in (file, file.parent, file / "there.jsonl"):
+        result = CliRunner().invoke(app, ["memory", "export", str(file), "--output", str(output)])
+        assert isinstance(result.exception, ConfigError) and "name another" in str(result.exception)
+    assert file.read_bytes() == before

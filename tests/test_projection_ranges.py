@@ -324,7 +324,7 @@ def test_mistakes_in_a_recipe_are_one_line(tmp_path: Path) -> None:
 def test_an_output_that_cannot_be_written_is_found_before_the_work(tmp_path: Path, output: str, what: str) -> None:
     (tmp_path / "notes.txt").write_text("", encoding="utf-8")
     told: list[str] = []
-    with pytest.raises(ConfigError, match=rf"{what}.*give another `output`"):
+    with pytest.raises(ConfigError, match=rf"{what}.*; name another"):
         train_ranges(recipe(tmp_path, output=output), report=told.append)
     assert not told
 
