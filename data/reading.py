@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from spanferry.data.column_types import ColumnTypes
 from spanferry.data.conll import read_conll
 from spanferry.data.errors import ConfigError, DataError
 from spanferry.data.example import Example
@@ -26,8 +27,8 @@ from spanferry.data.spans import TagError, get_scheme
 from spanferry.data.squad import read_squad
 from spanferry.data.tasks import Reading, Task, declared_schema, get_task
 
-_VALUES = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d+")
 _TEXT_CELLS = frozenset({"csv", "tsv", "conll"})
+_VALUES = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d+")
 
 
 @dataclass
@@ -74,6 +75,7 @@ def read_examples(
     encoding: str = "utf-8",
     separator: str | None = None,
     quotes: bool = True,
+    table: bool = False,
     on_error: Literal["raise", "skip"] = "raise",
     rejects: str | Path | None = None,
     report: ReadReport | None = None,
@@ -95,6 +97,8 @@ def read_examples(
         labelled: False for text without labels.
         split, config, revision: which part of a dataset (folder or hub).
         encoding, separator, quotes: of text files; see `read_conll` and `read_csv`.
+        table: whether labels and meta are to become columns of a table (Parquet): a row with a value of another type
+            than the rows before have there is then a bad one.
         on_error: ``"raise"`` stops at the first bad row. ``"skip"`` writes it to ``rejects`` and goes on; a CoNLL
             sentence is skipped whole.
         rejects: JSONL file of bad rows: source, line or row, problem, hint, and the row as it was found.
@@ -125,12 +129,13 @@ def read_examples(
         scheme=get_scheme(scheme),
         repair=repair,
         labelled=labelled,
+        typed=kind not in _TEXT_CELLS,
     )
     report = report if report is not None else ReadReport()
     report.source, report.format = str(source), kind
     aside = Path(rejects) if rejects is not None and on_error == "skip" else None
-        typed=kind not in _TEXT_CELLS,
-    return _examples(records, task, reading, schema=schema, report=report, rejects=aside)
+    types = ColumnTypes() if table else None
+    return _examples(records, task, reading, schema=schema, types=types, report=report, rejects=aside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +203,7 @@ def _examples(
     reading: Reading,
     *,
     schema: Schema | None,
+    types: ColumnTypes | None,
     report: ReadReport,
     rejects: Path | None,
 ) -> Iterator[Example]:
@@ -216,6 +222,10 @@ def _examples(
                 example = task.to_example(row, reading, make_id=identities.make)
                 if schema is not None:
                     schema.check(example)
+                if reading.labelled:
+                    report.declared.check(example)
+                if types is not None:
+                    types.add({**(example.labels if reading.labelled else {}), **example.meta})
                 identities.check(example.id)
             except DataError as error:
                 problem = _placed(error, record, report.source)

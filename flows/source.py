@@ -27,7 +27,7 @@ from spanferry.flows.progress import Progress
 from spanferry.flows.shards import cut, file_digest, finish, finished, sidecar_path, write_json, write_records
 from spanferry.translation.languages import get_language
 
-STEP = "source/2"
+STEP = "source/3"
 SAMPLE = "sample:"
 _MOST_PROBLEMS = 20
 
@@ -141,6 +141,7 @@ def read_split(config: AnyConfig, origin: Origin, rejects: Path | None, report: 
         encoding=source.encoding,
         separator=source.separator,
         quotes=source.quotes,
+        table=True,
         on_error=config.on_error,
         rejects=rejects,
         report=report,

@@ -262,6 +262,36 @@ def test_a_time_in_parquet_that_python_has_no_value_for(tmp_path: Path, kind: pa
         read(path, "text-classification")
 
 
+def test_labels_that_the_source_does_not_declare(tmp_path: Path) -> None:
+    path, rejects = tmp_path / "a.jsonl", tmp_path / "r.jsonl"
+    path.write_bytes(lines({"text": "a", "label": 1}, {"text": "b", "label": "x"}, {"text": "c", "label": None}))
+    names = {"label": ["no", "yes"]}
+    with pytest.raises(DataError, match=r"a.jsonl:2: .*label is 'x', which the schema does not have: known: no, yes"):
+        read(path, "text-classification", names=names)
+    found = read(path, "text-classification", names=names, on_error="skip", rejects=rejects)
+    assert [example.labels["label"] for example in found] == ["yes", None]
+    path.write_bytes(lines(GOOD, {"id": "2", "text": "Zoë", "spans": [[0, 3, "PRE"]]}))
+    with pytest.raises(DataError, match=r"a.jsonl:2: .*label 'PRE', which the schema does not have"):
+        read(path, names={"spans.label": ["PER"]})
+    assert len(read(path, names={"spans.label": []})) == 2  # no names are no inventory
+
+
+def test_values_that_are_no_column_of_a_table(tmp_path: Path) -> None:
+    path, rejects, report = tmp_path / "a.jsonl", tmp_path / "r.jsonl", ReadReport()
+    rows = [{**GOOD, "id": str(index), "n": value} for index, value in enumerate([1, "x", 2.5, 2**63, None])]
+    path.write_bytes(lines(*rows))
+    assert len(read(path)) == 5  # JSONL may hold anything
+    with pytest.raises(DataError, match=r"a.jsonl:2: column 'n' is 'x' \(text\): expected a whole number"):
+        read(path, table=True)
+    found = read(path, table=True, on_error="skip", rejects=rejects, report=report)
+    assert [example.meta["n"] for example in found] == [1, 2.5, None]
+    assert [json.loads(row)["line"] for row in rejects.read_text().splitlines()] == [2, 4] and report.rejected == 2
+    path.write_bytes(lines({"text": "a", "label": 1}, {"text": "b", "label": "x"}))
+    with pytest.raises(DataError, match=r"a.jsonl:2: column 'label' is 'x' \(text\): expected a whole number"):
+        read(path, "text-classification", table=True)
+    assert len(read(path, "text-classification", table=True, labelled=False)) == 2
+
+
 def test_a_broken_parquet_file(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     path.write_bytes(b"PAR1 not really")
