@@ -6,24 +6,27 @@ Reading needs no ``datasets``: label names stand in the file's metadata as JSON.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from spanferry.data.columns import shortened
 from spanferry.data.errors import DataError
 from spanferry.data.records import Record
 
 _READ_ROWS: Final = 1024
 _GROUP_ROWS: Final = 10_000
 _KEY: Final = b"huggingface"
-_ONE_TYPE: Final = "a column holds values of one type; JSONL written without a schema holds rows of any kind"
+_ONE_TYPE: Final = "a column holds values of one type"
 
 Names = dict[str, tuple[str, ...]]
 
 
 def read_parquet(path: Path) -> Iterator[Record]:
     """Yield one record a row; no more than 1,024 rows (and one row group's pages) are in memory.
+
+    A map comes as a list of ``{"key": ..., "value": ...}``.
 
     Raises:
         DataError: the file is no Parquet file, or is cut off, or holds a time that Python has no value for.
@@ -57,6 +60,8 @@ def _values(batch: Any, index: int, path: Path, number: int) -> list[Any]:
     def plain(column: Any) -> list[Any]:
         # `to_pylist` would cut nanoseconds off, the cast refuses to.
         found: list[Any] = (column.cast(pa.time64("us")) if column.type == pa.time64("ns") else column).to_pylist()
+        if _holds(column.type, pa.types.is_map):
+            return [_with_keys(value, column.type) for value in found]
         return found
 
     try:
@@ -75,13 +80,41 @@ def _values(batch: Any, index: int, path: Path, number: int) -> list[Any]:
         raise
 
 
+def _holds(kind: Any, test: Callable[[Any], bool]) -> bool:
+    """Tell whether a type, or one inside it, passes a test."""
+    return test(kind) or any(_holds(kind.field(index).type, test) for index in range(kind.num_fields))
+
+
+def _with_keys(value: Any, kind: Any) -> Any:
+    """Return a value in which pairs of a map, tuples to pyarrow, have names: keys and values may differ in type."""
+    import pyarrow as pa
+
+    if value is None:
+        return None
+    if pa.types.is_map(kind):
+        return [{"key": key, "value": _with_keys(inner, kind.item_type)} for key, inner in value]
+    if pa.types.is_struct(kind):
+        return {name: _with_keys(inner, kind.field(name).type) for name, inner in value.items()}
+    return [_with_keys(item, kind.field(0).type) for item in value] if kind.num_fields else value
+
+
 def parquet_names(path: Path) -> Names:
     """Return the label names that the file's metadata gives, by column; see `names_in`."""
     with _opened(path) as file:
         metadata = file.schema_arrow.metadata or {}
     if _KEY not in metadata:
         return {}
-    return names_in(json.loads(metadata[_KEY]).get("info", {}).get("features", {}))
+    try:
+        found = json.loads(metadata[_KEY])
+        for key in ("info", "features"):
+            found = (found or {}).get(key)
+        return names_in(found or {})
+    except (ValueError, AttributeError, TypeError):  # no JSON, or other JSON than `datasets` writes
+        raise DataError(
+            f"the metadata {_KEY.decode()!r} is {shortened(metadata[_KEY])}: expected features of `datasets` as JSON",
+            path=path,
+            hint="write the file again without it: table.replace_schema_metadata(None)",
+        ) from None
 
 
 def _opened(path: Path) -> Any:
@@ -108,7 +141,8 @@ def names_in(features: Mapping[str, Any]) -> Names:
             visit(name, feature[0] if feature else None)
         elif isinstance(feature, Mapping):
             if feature.get("_type") == "ClassLabel":
-                found[name] = tuple(feature["names"])
+                if names := feature.get("names"):  # `datasets` knows labels of which only the number is known
+                    found[name] = tuple(names)
             elif "_type" in feature:
                 visit(name, feature.get("feature"))
             else:
@@ -166,7 +200,7 @@ class TableTypes:
             if name in self._numbers or f"{name}.label" in self._numbers:
                 values = [self._numbered(name, value) for value in values]
             try:
-                arrays[name] = pa.array(values, type=self.schema.field(name).type if name in declared else None)
+                arrays[name] = _array(values, self.schema.field(name).type if name in declared else None)
             except (pa.ArrowException, OverflowError) as error:
                 raise DataError(
                     f"column {name!r} cannot be one column of a table: {error}",
@@ -196,7 +230,7 @@ class TableTypes:
                 columns.append(pa.nulls(len(table), field.type))
                 continue
             try:
-                columns.append(table[field.name].cast(field.type))
+                columns.append(_cast(table[field.name], field.type))
             except pa.ArrowException as error:
                 raise DataError(
                     f"column {field.name!r} changes its type: {table.schema.field(field.name).type} in some rows, "
@@ -224,6 +258,35 @@ class TableTypes:
         if isinstance(value, list):
             return [_number(label, numbers, name) for label in value]
         return _number(value, numbers, name)
+
+
+def _array(values: Sequence[Any], kind: Any) -> Any:
+    """Return values as an array; objects without a key, for which Parquet has no form, are null in it."""
+    import pyarrow as pa
+
+    array = pa.array(values, type=kind)
+    return pa.array(list(map(_without_empty, values))) if _holds(array.type, _is_empty) else array
+
+
+def _is_empty(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_struct(kind)) and not kind.num_fields
+
+
+def _without_empty(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_empty(inner) for key, inner in value.items()} or None
+    return [_without_empty(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _cast(column: Any, kind: Any) -> Any:
+    """Return a column as ``kind``; by way of Python where it is nested: pyarrow's cast breaks structs with nulls."""
+    import pyarrow as pa
+
+    if column.type == kind:
+        return column
+    return pa.chunked_array([pa.array(column.to_pylist(), type=kind)]) if kind.num_fields else column.cast(kind)
 
 
 def _number(label: Any, numbers: Mapping[str, int], column: str) -> int:
@@ -260,7 +323,7 @@ def write_parquet(rows: Iterable[Mapping[str, Any]], path: Path, features: Any) 
                     writer.close()
                     writer = _rewrite(path, types)
                 if group:  # `datasets` cannot read a file that begins with an empty row group
-                    writer.write_table(table.cast(_with_features(types)))
+                    writer.write_table(_with_metadata(table, types))
             if len(group) < _GROUP_ROWS:
                 return
     finally:
@@ -273,6 +336,10 @@ def _with_features(types: TableTypes) -> Any:
     return types.schema.with_metadata(types.all_features.arrow_schema.metadata)
 
 
+def _with_metadata(table: Any, types: TableTypes) -> Any:
+    return table.replace_schema_metadata(_with_features(types).metadata)
+
+
 def _rewrite(path: Path, types: TableTypes) -> Any:
     """Write the groups of ``path`` again under the wider types, and return the writer to go on with."""
     import pyarrow.parquet as pq
@@ -283,7 +350,7 @@ def _rewrite(path: Path, types: TableTypes) -> Any:
     try:
         with pq.ParquetFile(old) as file:
             for index in range(file.num_row_groups):
-                writer.write_table(types.fit(file.read_row_group(index)).cast(_with_features(types)))
+                writer.write_table(_with_metadata(types.fit(file.read_row_group(index)), types))
     except BaseException:
         writer.close()
         raise

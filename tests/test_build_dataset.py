@@ -388,6 +388,25 @@ def test_columns_of_the_source_come_along(build_settings: Settings, tmp_path: Pa
     assert rows["original_flags"][:] == [["odd"], []] and rows["flags"][:] == [[], []]
 
 
+def test_a_build_can_be_the_source_of_another(build_settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    rows = [
+        {"id": str(index), "text": "Ada met Bob.", "spans": [[0, 3, "PER"], [8, 11, "PER"]], "m": {}, "notes": notes}
+        for index, notes in enumerate([[{"a": 1, "b": None}, {"a": 2, "b": None}], [], None])
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    steps = [("en", "de", {"path": str(path)})]
+    steps += [("de", "es", {"path": str(tmp_path / "de"), "config": "de"})]
+    steps += [("es", "fr", {"path": str(tmp_path / "es"), "config": "es"})]
+    for source, target, place in steps:
+        run(build_settings, source={**place, "language": source}, targets=[target], output=str(tmp_path / target))
+        found = rows_of(tmp_path / target, target, tmp_path / "cache")
+        assert found["id"][:] == ["0", "1", "2"] and found["notes"][:] == [row["notes"] for row in rows]
+        for row in found:
+            assert [row["text"][each["start"] : each["end"]] for each in row["spans"]] == ["Ada", "Bob"]
+    assert [each["confidence"] for each in found["original_original_projections"][0]] == [None, None]
+
+
 def test_times_of_a_parquet_file_come_through(build_settings: Settings, tmp_path: Path) -> None:
     moments = ["2023-01-01T10:00:00.000001+01:00", "2023-10-29T02:30:00+02:00", "2023-10-29T02:30:00+01:00", None]
     aware = [each and dt.datetime.fromisoformat(each) for each in moments]

@@ -303,6 +303,29 @@ def test_a_broken_parquet_file(tmp_path: Path) -> None:
         read(path, "text-classification")
 
 
+@pytest.mark.parametrize("metadata", ["nope{", "[1]", '{"info": {"features": [1]}}', '{"info": 5}', '"text"'])
+def test_parquet_whose_types_cannot_be_read(metadata: str, tmp_path: Path) -> None:
+    table = pa.table({"text": ["a"], "label": [1]}).replace_schema_metadata({"huggingface": metadata})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a.parquet: the metadata 'huggingface' is .*expected features .*Hint: write"):
+        read(tmp_path / "a.parquet", "text-classification")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "null",
+        '{"info": null}',
+        '{"info": {}}',
+        '{"info": {"features": {"label": {"_type": "ClassLabel", "names": null}}}}',
+    ],
+)
+def test_parquet_that_says_nothing_of_its_types(metadata: str, tmp_path: Path) -> None:
+    table = pa.table({"text": ["a"], "label": [1]}).replace_schema_metadata({"huggingface": metadata})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet", "text-classification")[0].labels == {"label": 1}
+
+
 def test_a_bad_row_of_a_table_has_a_number(tmp_path: Path) -> None:
     from datasets import Dataset
 

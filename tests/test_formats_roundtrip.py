@@ -7,6 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -204,6 +206,42 @@ def test_a_number_that_a_wider_column_cannot_hold_is_named(
     with pytest.raises(DataError, match=r"column 'v' .*9007199254740993.*Hint: a column holds values of one type"):
         write_examples(examples, tmp_path / "a.parquet", "text-classification")
     assert not list(tmp_path.iterdir())
+
+
+def test_objects_with_nulls_become_wider_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spanferry.data.parquet._GROUP_ROWS", 1)
+    values = [
+        [{"a": 1, "b": None}, {"a": 2, "b": None}],
+        [{"a": 0.5, "b": None}],
+        None,
+        [{"a": 3, "b": "x"}, {"a": None, "b": None}],
+    ]
+    examples = [
+        Example(str(i), {"text": "a"}, (), {"label": "x"}, meta={"v": value, "o": {"p": {}, "n": i}, "e": {}})
+        for i, value in enumerate(values)
+    ]
+    for count in range(1, 5):
+        write_examples(examples[:count], tmp_path / "a.parquet", "text-classification")
+        again = list(read_examples(tmp_path / "a.parquet", "text-classification"))
+        assert [example.meta["v"] for example in again] == values[:count]
+        assert [example.meta["o"] for example in again] == [{"p": None, "n": i} for i in range(count)]
+        assert [example.meta["e"] for example in again] == [None] * count  # Parquet has no object without a key
+
+
+def test_maps_of_parquet_are_lists_of_keys_and_values(tmp_path: Path) -> None:
+    pairs = [[("a", 1), ("b", None)], [], None]
+    kind = pa.map_(pa.string(), pa.int64())
+    columns = {
+        "m": pa.array(pairs, kind),
+        "deep": pa.array([{"in": [each]} for each in pairs], pa.struct([("in", pa.list_(kind))])),
+    }
+    pq.write_table(pa.table({"text": ["a"] * 3, "label": ["x"] * 3, **columns}), tmp_path / "a.parquet")
+    examples = list(read_examples(tmp_path / "a.parquet", "text-classification", table=True))
+    wanted = [[{"key": "a", "value": 1}, {"key": "b", "value": None}], [], None]
+    assert [example.meta["m"] for example in examples] == wanted
+    assert [example.meta["deep"] for example in examples] == [{"in": [each]} for each in wanted]
+    write_examples(examples, tmp_path / "b.parquet", "text-classification")
+    assert list(read_examples(tmp_path / "b.parquet", "text-classification")) == examples
 
 
 def test_tokens_of_the_target_language_are_made_by_the_caller(tmp_path: Path) -> None:
