@@ -429,6 +429,22 @@ def test_times_of_a_parquet_file_come_through(build_settings: Settings, tmp_path
     assert found["there"].type == pa.timestamp("us", "Europe/Berlin")
 
 
+def test_rows_that_fit_no_column_are_found_while_they_are_read(
+    build_settings: Settings, tmp_path: Path, translated: Counter[str]
+) -> None:
+    path = tmp_path / "train.jsonl"
+    rows = [{"id": str(index), "text": "Ada stays.", "spans": [], "n": n} for index, n in enumerate([1, 2, "x", 3.5])]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    build_settings["source"]["path"] = str(path)
+    build_settings["run"]["shard_rows"] = 1
+    with pytest.raises(DataError, match=r"train.jsonl:3: column 'n' is 'x' \(text\): expected a whole number"):
+        run(build_settings)
+    assert not translated
+    result = run(build_settings, on_error="skip")
+    assert rows_of(result.folder, "de", tmp_path / "cache")["n"][:] == [1.0, 2.0, 3.5]
+    assert [line["line"] for line in lines(next((result.folder / "rejects").glob("*.jsonl")))] == [3]
+
+
 @pytest.mark.parametrize(("column", "kind"), [("at", pa.timestamp("ns")), ("took", pa.duration("ns"))])
 def test_times_finer_than_microseconds_are_refused(
     build_settings: Settings, tmp_path: Path, column: str, kind: pa.DataType
@@ -448,22 +464,6 @@ def test_no_column_of_the_source_takes_the_place_of_another(
     rows = [
         {"id": "1", "text": "Ada stays.", "spans": [], "flags": "mine"},
         {"id": "2", "text": "Bob stays.", "spans": [], "flags": "mine", "original_flags": 2},
-def test_rows_that_fit_no_column_are_found_while_they_are_read(
-    build_settings: Settings, tmp_path: Path, translated: Counter[str]
-) -> None:
-    path = tmp_path / "train.jsonl"
-    rows = [{"id": str(index), "text": "Ada stays.", "spans": [], "n": n} for index, n in enumerate([1, 2, "x", 3.5])]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    build_settings["source"]["path"] = str(path)
-    build_settings["run"]["shard_rows"] = 1
-    with pytest.raises(DataError, match=r"train.jsonl:3: column 'n' is 'x' \(text\): expected a whole number"):
-        run(build_settings)
-    assert not translated
-    result = run(build_settings, on_error="skip")
-    assert rows_of(result.folder, "de", tmp_path / "cache")["n"][:] == [1.0, 2.0, 3.5]
-    assert [line["line"] for line in lines(next((result.folder / "rejects").glob("*.jsonl")))] == [3]
-
-
         {"id": "3", "text": "Eve stays.", "spans": [], "original_flags": 3},
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows[::order]), encoding="utf-8")
