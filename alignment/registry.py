@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, cast
 
 from spanferry.alignment.base import Aligner
-from spanferry.data.errors import ConfigError, did_you_mean
 from spanferry.data.registry import LazyTable
+from spanferry.data.settings import check_settings
 
 ALIGNERS = LazyTable(
     kind="aligner",
@@ -34,8 +33,8 @@ def load_aligner(name: str, **settings: Any) -> Aligner:
     """Make the aligner called ``name`` with its own settings (model, layer, method, ...).
 
     Raises:
-        ConfigError: the name or a setting is unknown, a required setting is missing, a value is out of range, or a
-            package that the aligner needs is not installed.
+        ConfigError: the name or a setting is unknown, a required setting is missing, a value is of the wrong kind or
+            out of range, or a package that the aligner needs is not installed.
         ModelError: its model cannot be loaded.
 
     >>> load_aligner("fake", dictionary={"wine": "Wein"}).fingerprint[:5]
@@ -46,11 +45,5 @@ def load_aligner(name: str, **settings: Any) -> Aligner:
     spanferry.data.errors.ConfigError: aligner 'fake' has no setting 'dictionry': did you mean 'dictionary'? Known: ...
     """
     factory = ALIGNERS.load(name)
-    parameters = inspect.signature(factory).parameters
-    for setting in settings:
-        if setting not in parameters:
-            raise ConfigError(f"aligner {name!r} has no setting {setting!r}: {did_you_mean(setting, parameters)}")
-    for setting, parameter in parameters.items():
-        if parameter.default is inspect.Parameter.empty and setting not in settings:
-            raise ConfigError(f"aligner {name!r} needs the setting {setting!r}, a {parameter.annotation}")
+    check_settings(f"aligner {name!r}", settings, factory)
     return cast(Aligner, factory(**settings))

@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from spanferry.data.columns import shortened
-from spanferry.data.errors import DataError
+from spanferry.data.errors import DataError, shortened
 
 _INT64: Final = range(-(2**63), 2**63)
 _EXACT: Final = 2**53  # beyond it a float has no room for every whole number

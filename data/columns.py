@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final, TypeGuard
 
-from spanferry.data.errors import DataError
+from spanferry.data.errors import DataError, shortened
 from spanferry.data.example import Span
 
 _START: Final = ("start", "begin", "start_offset")
@@ -234,11 +234,11 @@ def _answer(item: Any, where: str, text: str) -> tuple[int, int]:
         raise DataError(f'{where} is {shortened(item)}: expected {{"text": text, "answer_start": number}}')
     end = start + len(words)
     if start < 0 or text[start:end] != words:
-        found = repr(text[start:end]) if 0 <= start < len(text) else "nothing"
+        found = shortened(text[start:end]) if 0 <= start < len(text) else "nothing"
         at = text.find(words)
         hint = "offsets count characters (code points), not bytes or UTF-16 units"
         raise DataError(
-            f"{where} is {shortened(words)} at {start}, where the text has {_short_text(found)}",
+            f"{where} is {shortened(words)} at {start}, where the text has {found}",
             hint=f"{hint}; its first occurrence starts at {at}" if at >= 0 else f"{hint}; the text does not hold it",
         )
     return start, end
@@ -271,16 +271,3 @@ def _name(number: Any, where: str, names: Sequence[str] | None, to_name: str) ->
 
 def _is_whole(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def shortened(value: Any) -> str:
-    """Return how a value that was found is shown in a message.
-
-    >>> shortened("a" * 100)
-    "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa..."
-    """
-    return _short_text(repr(value))
-
-
-def _short_text(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -76,6 +76,23 @@ class DataError(SpanferryError):
         super().__init__(f"{message}. Hint: {hint}" if hint else message)
 
 
+def yaml_problem(error: Exception) -> tuple[int | None, str]:
+    """Return the one-based line that a ``yaml.YAMLError`` stands in, if it says so, and in one line what is wrong.
+
+    >>> import yaml
+    >>> try:
+    ...     yaml.safe_load("a: [")
+    ... except yaml.YAMLError as error:
+    ...     yaml_problem(error)
+    (1, "expected the node content, but found '<stream end>'")
+    """
+    if isinstance(character := getattr(error, "character", None), int):  # its reader's, which knows no lines
+        return None, f"the character {character:#x} at position {getattr(error, 'position', 0)}, which YAML does not hold"
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or error
+    return None if mark is None else mark.line + 1, " ".join(str(problem).split())
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a clause that names the nearest known name, or lists them all.
 
@@ -88,3 +105,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1)
     listing = ", ".join(names)
     return f"did you mean {near[0]!r}? Known: {listing}" if near else f"known: {listing}"
+
+
+def shortened(value: object) -> str:
+    """Return how a value that was found is shown in a message.
+
+    >>> shortened("a" * 100)
+    "'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa..."
+    """
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -11,8 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from spanferry.data.columns import shortened
-from spanferry.data.errors import DataError
+from spanferry.data.errors import DataError, shortened
 from spanferry.data.records import Record
 
 _READ_ROWS: Final = 1024

@@ -25,6 +25,7 @@ from typing import Any, Literal
 from spanferry.alignment.base import Token
 from spanferry.data.errors import ConfigError
 from spanferry.data.example import Span
+from spanferry.data.settings import check_settings
 from spanferry.projection.base import Projection, Reason, TranslatedText
 from spanferry.projection.marked_template import MarkedTemplate, PieceEncoder
 from spanferry.projection.marker_choice import (
@@ -263,6 +264,7 @@ def _load(model: str | Path, engine: str, settings: Mapping[str, Any]) -> Prefix
     if engine == "torch":
         from spanferry.translation.torch_scorer import load_torch_scorer
 
+        check_settings("engine 'torch'", settings, load_torch_scorer, given=("model",))
         return load_torch_scorer(model, **settings)
     if engine == "ctranslate2":
         from spanferry.translation.ct2 import load_ctranslate2

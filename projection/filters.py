@@ -13,13 +13,13 @@ A span's verdict touches that span alone, never the sentence, unless ``on_fail``
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, Literal, get_args, get_type_hints
+from typing import Any, Final, Literal, get_args
 
 from spanferry.data.errors import ConfigError, did_you_mean
+from spanferry.data.settings import check_values
 from spanferry.projection import span_checks, text_checks
 from spanferry.projection.base import Projection, Reason, TranslatedText
 
@@ -108,26 +108,24 @@ def load_filter(name: str, /, *, on_fail: OnFail = "flag", **settings: Any) -> F
     spanferry.data.errors.ConfigError: filter 'length_ratio' has no setting 'hihgest': did you mean 'highest'? ...
     """
     check, known = _check(name), filter_settings(name)
-    types = get_type_hints(check)
-    for setting, value in settings.items():
+    owner = f"filter {name!r}"
+    for setting in settings:
         if setting not in known:
-            hint = did_you_mean(setting, [*known, "on_fail"])
-            raise ConfigError(f"filter {name!r} has no setting {setting!r}: {hint}")
-        if problem := _wrong(value, types[setting]):
-            raise ConfigError(f"filter {name!r}: {setting} {problem}")
+            raise ConfigError(f"{owner} has no setting {setting!r}: {did_you_mean(setting, [*known, 'on_fail'])}")
+    check_values(owner, settings, check)
     limits = {**known, **settings}
     if "highest" in limits and limits["lowest"] > limits["highest"]:
         raise ConfigError(
-            f"filter {name!r}: lowest is {limits['lowest']:g} and highest {limits['highest']:g}, "
+            f"{owner}: lowest is {limits['lowest']:g} and highest {limits['highest']:g}, "
             "expected lowest to be no more than highest"
         )
     if on_fail not in get_args(OnFail):
-        raise ConfigError(f"filter {name!r}: on_fail is {on_fail!r}: {did_you_mean(str(on_fail), get_args(OnFail))}")
+        raise ConfigError(f"{owner}: on_fail is {on_fail!r}: {did_you_mean(str(on_fail), get_args(OnFail))}")
     bound = partial(check, **settings) if settings else check
     if name in SPAN_CHECKS:
         return Filter(name, on_fail, span_check=bound)
     if on_fail == "drop_span":
-        raise ConfigError(f"filter {name!r} judges whole texts: on_fail must be flag or drop_example, not drop_span")
+        raise ConfigError(f"{owner} judges whole texts: on_fail must be flag or drop_example, not drop_span")
     return Filter(name, on_fail, text_check=bound)
 
 
@@ -136,20 +134,6 @@ def _check(name: str) -> Callable[..., str | None]:
     if check is None:
         raise ConfigError(f"unknown filter {name!r}: {did_you_mean(name, filter_names())}")
     return check
-
-
-def _wrong(value: Any, kind: Any) -> str | None:
-    """Say what is wrong with the value of a setting that is annotated as ``kind``: a number, or a list of names."""
-    if kind in (int, float):
-        number = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
-        if number and not math.isnan(value):
-            return None
-        return f"is {value!r}, expected a {'whole ' if kind is int else ''}number"
-    [names] = map(get_args, get_args(kind))
-    if not isinstance(value, list | tuple):
-        return f"is {value!r}, expected a list of some of {', '.join(names)}"
-    unknown = [each for each in value if each not in names]
-    return f"has {unknown[0]!r}: {did_you_mean(str(unknown[0]), names)}" if unknown else None
 
 
 def load_filters(settings: Mapping[str, Mapping[str, Any] | None]) -> tuple[Filter, ...]:

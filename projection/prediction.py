@@ -15,9 +15,10 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 
-from spanferry.data.errors import ConfigError, SpanferryError, did_you_mean
+from spanferry.data.errors import SpanferryError
 from spanferry.data.example import Example, Span
 from spanferry.data.registry import LazyTable
+from spanferry.data.settings import check_settings, parameters_of
 from spanferry.data.tasks import Task
 from spanferry.projection.distributions import TagDistribution
 
@@ -117,7 +118,8 @@ def load_predictor(name: str, *, task: Task, **settings: Any) -> Predictor:
         settings: what the predictor takes (``model``, ``path``, ...).
 
     Raises:
-        ConfigError: the name or a setting is unknown, a required setting is missing, or a value is out of range.
+        ConfigError: the name or a setting is unknown, a required setting is missing, or a value is of the wrong kind
+            or out of range.
         ModelError: its model cannot be loaded, or is not for this task.
 
     >>> from spanferry.data.tasks import get_task
@@ -127,13 +129,7 @@ def load_predictor(name: str, *, task: Task, **settings: Any) -> Predictor:
     spanferry.data.errors.ConfigError: predictor 'spacy' has no setting 'modle': did you mean 'model'? Known: ...
     """
     factory = PREDICTORS.load(name)
-    parameters = predictor_settings(name)
-    for setting in settings:
-        if setting not in parameters:
-            raise ConfigError(f"predictor {name!r} has no setting {setting!r}: {did_you_mean(setting, parameters)}")
-    for setting, parameter in parameters.items():
-        if parameter.default is inspect.Parameter.empty and setting not in settings:
-            raise ConfigError(f"predictor {name!r} needs the setting {setting!r}, a {parameter.annotation}")
+    check_settings(f"predictor {name!r}", settings, factory, given=("task",))
     return cast(Predictor, factory(task=task, **settings))
 
 
@@ -143,9 +139,7 @@ def predictor_settings(name: str) -> Mapping[str, inspect.Parameter]:
     >>> list(predictor_settings("file"))
     ['path', 'format', 'scheme']
     """
-    parameters = dict(inspect.signature(PREDICTORS.load(name)).parameters)
-    parameters.pop("task", None)
-    return parameters
+    return parameters_of(PREDICTORS.load(name), given=("task",))
 
 
 def renamed(prediction: Prediction, names: Mapping[str, str | None]) -> Prediction:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from spanferry.alignment.base import Aligner
-from spanferry.data.errors import ConfigError, did_you_mean
+from spanferry.data.errors import ConfigError
 from spanferry.data.registry import LazyTable
+from spanferry.data.settings import check_names, check_present, check_values, parameters_of
 from spanferry.projection.base import Projector
 
 PROJECTORS = LazyTable(
@@ -91,7 +92,8 @@ def load_projector(name: str, aligners: Aligners | None = None, /, **settings: A
     `spanferry.alignment.registry`. ``aligners`` has those that are shared, and the one to take when none is named.
 
     Raises:
-        ConfigError: the name or a setting is unknown, a required setting is missing, or a value is out of range.
+        ConfigError: the name or a setting is unknown, a required setting is missing, or a value is of the wrong kind
+            or out of range.
         DataError: the calibration cannot be read.
 
     >>> load_projector("alignment", aligner="fake", gap_cost=0.2).fingerprint[:42]
@@ -107,19 +109,18 @@ def load_projector(name: str, aligners: Aligners | None = None, /, **settings: A
     general = {key: settings.pop(key, None) for key in ("calibration", "min_confidence") if key not in parameters}
     aligned = "aligner" in parameters
     settings = aligners.complete(name, settings)
-    for setting in settings:
-        if setting not in parameters and not (aligned and setting == "aligner_settings"):
-            known = [*parameters, *general, *(["aligner_settings"] if aligned else [])]
-            raise ConfigError(f"projection method {name!r} has no setting {setting!r}: {did_you_mean(setting, known)}")
+    owner, own = f"projection method {name!r}", ["aligner_settings"] if aligned else []
+    check_names(owner, (each for each in settings if each not in own), factory, also=[*general, *own])
+    made = ("aligner", "steps")  # of names and settings, in a moment
+    check_values(owner, {key: value for key, value in settings.items() if key not in made}, factory)
     if aligned:
         _settle_aligner(settings, aligners)
     if "steps" in parameters:
         from spanferry.projection.cascade import load_steps
 
         settings["steps"] = load_steps(settings.get("steps", parameters["steps"].default), aligners)
-    for setting, parameter in parameters.items():
-        if parameter.default is inspect.Parameter.empty and setting not in settings:
-            raise ConfigError(f"projection method {name!r} needs the setting {setting!r}, a {parameter.annotation}")
+    check_present(owner, settings, factory)
+    check_values(owner, {key: settings[key] for key in made if key in settings}, factory)
     projector = cast(Projector, factory(**settings))
     if general.get("calibration") is None and general.get("min_confidence") is None:
         return projector
@@ -149,4 +150,4 @@ def projector_settings(name: str) -> Mapping[str, inspect.Parameter]:
     >>> list(projector_settings("min-max"))
     ['aligner', 'max_gap', 'identical', 'snap', 'min_score']
     """
-    return inspect.signature(PROJECTORS.load(name)).parameters
+    return parameters_of(PROJECTORS.load(name))

@@ -19,7 +19,7 @@ BELOW = {
     "flows": {"data", "translation", "alignment", "projection"},
 }
 # In translation and alignment nothing knows what a labelled example is: of `data` they see these alone.
-LABEL_FREE = {f"spanferry.data.{name}" for name in ("errors", "registry", "shared_file", "signature")}
+LABEL_FREE = {f"spanferry.data.{name}" for name in ("errors", "registry", "settings", "shared_file", "signature")}
 # Library -> the files that may import it. A folder name allows the whole folder.
 HEAVY = {
     "prefect": {"flows"},

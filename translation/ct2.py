@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from spanferry.data.errors import ConfigError, ModelError
+from spanferry.data.settings import check_values
 from spanferry.translation.base import Hypothesis
 from spanferry.translation.convert import ConvertedModel, ensure_converted, resolve_device
-from spanferry.translation.decoding import Decoding, Placement, refuse_unknown, sort_settings
+from spanferry.translation.decoding import OWNER, Decoding, Placement, refuse_unknown, sort_settings
 from spanferry.translation.device_memory import is_out_of_memory, one_is_too_much
 from spanferry.translation.families import load_tokenizer
 
@@ -30,11 +31,12 @@ def load_ctranslate2(model: str | Path = "bundled", **settings: Any) -> CTransla
             ``allow_pickle`` of `ensure_converted`; ``max_tokens`` lowers the longest source below the model's own limit.
 
     Raises:
-        ConfigError: a setting is unknown or out of range.
+        ConfigError: a setting is unknown, of the wrong kind or out of range.
         ModelError: the model cannot be found, converted or loaded.
     """  # noqa: E501
     decoding, placement, rest = sort_settings(settings)
     refuse_unknown(rest, (*_CONVERSION_SETTINGS, "max_tokens"))
+    check_values(OWNER, rest, ensure_converted, CTranslate2Translator)
     max_tokens = rest.pop("max_tokens", None)
     converted = ensure_converted(model, device=placement.device, **rest)
     return CTranslate2Translator(converted, decoding, placement, max_tokens=max_tokens)

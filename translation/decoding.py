@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 from spanferry.data.errors import ConfigError, did_you_mean
+from spanferry.data.settings import check_values
+
+OWNER: Final = "settings of a translator"
+"""What messages call what flat settings are for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,9 @@ def usable_cores() -> int:
 def sort_settings(settings: dict[str, Any]) -> tuple[Decoding, Placement, dict[str, Any]]:
     """Split flat settings into those of the search, those of the place, and the rest.
 
+    Raises:
+        ConfigError: one of the first two has a value of the wrong kind, or out of range.
+
     >>> sort_settings({"beam_size": 1, "device": "cpu", "revision": "main"})[2]
     {'revision': 'main'}
     >>> sort_settings({"device": "cuda:1"})[1].device_index
@@ -119,6 +126,7 @@ def sort_settings(settings: dict[str, Any]) -> tuple[Decoding, Placement, dict[s
         rest["device"], rest["device_index"] = device, rest.get("device_index", int(index))
     if isinstance(rest.get("device_index"), list):
         rest["device_index"] = tuple(rest["device_index"])
+    check_values(OWNER, rest, Decoding, Placement)
     decoding = Decoding(**{field.name: rest.pop(field.name) for field in fields(Decoding) if field.name in rest})
     placement = Placement(**{field.name: rest.pop(field.name) for field in fields(Placement) if field.name in rest})
     return decoding, placement, rest

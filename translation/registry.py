@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from spanferry.data.registry import LazyTable
+from spanferry.data.settings import check_settings
 from spanferry.translation.base import Translator
 
 TRANSLATORS = LazyTable(
@@ -27,7 +28,7 @@ def load_translator(name_or_model: str | Path = "bundled", **settings: Any) -> T
         settings: what the translator takes; for CTranslate2 see `spanferry.translation.ct2.load_ctranslate2`.
 
     Raises:
-        ConfigError: a setting is unknown.
+        ConfigError: a setting is unknown, or a value is of the wrong kind or out of range.
         ModelError: there is no such model.
 
     >>> fake = load_translator("fake", dictionary={"cat": "Katze"})
@@ -36,7 +37,9 @@ def load_translator(name_or_model: str | Path = "bundled", **settings: Any) -> T
     """
     name = str(name_or_model)
     if name in TRANSLATORS.names():
-        translator: Translator = TRANSLATORS.load(name)(**settings)
+        factory = TRANSLATORS.load(name)
+        check_settings(f"translator {name!r}", settings, factory)
+        translator: Translator = factory(**settings)
         return translator
     loaded: Translator = TRANSLATORS.load("ctranslate2")(name_or_model, **settings)
     return loaded
