@@ -85,11 +85,16 @@ def read_conll(
         labelled: False where the file need not have tags.
 
     Raises:
+        ConfigError: ``columns`` names what is no column, or the separator is empty or a line break.
         DataError: no column holds tags; or ``columns`` names one that is not there.
     """
     if unknown := set(columns or ()) - {"tokens", "tags", *labels}:
         known = ", ".join(("tokens", "tags", *labels))
         raise ConfigError(f"columns: {unknown.pop()} cannot be a numbered column of CoNLL: expected one of {known}")
+    if separator is not None and (not separator or {*"\r\n"} & {*separator}):
+        raise ConfigError(
+            f'separator {separator!r}: expected what stands between columns, a tab ("\\t" in YAML) or a blank'
+        )
     blocks = _blocks(path, encoding)
     head = list(islice(blocks, _PEEK))
     layout = _guess(head, columns or {}, separator, labels, labelled=labelled, path=path)

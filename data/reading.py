@@ -18,7 +18,7 @@ from spanferry.data.example import Example
 from spanferry.data.hf import read_datasets
 from spanferry.data.identity import Identities
 from spanferry.data.parquet import Names, names_in, parquet_names, read_parquet
-from spanferry.data.records import Record, has_surrogate
+from spanferry.data.records import Record, has_surrogate, is_bytewise
 from spanferry.data.rows import read_csv, read_jsonl
 from spanferry.data.schema import Schema, SchemaCollector
 from spanferry.data.sidecar import read_features
@@ -171,6 +171,7 @@ def _open(
     if kind == "parquet":
         return read_parquet(path), parquet_names(path)
     encoding = settings.encoding
+    is_bytewise(encoding)  # one that is unknown is told at once
     if kind == "conll":
         separator, labelled = settings.separator, settings.labelled
         return (
@@ -184,7 +185,7 @@ def _open(
     declared = read_features(path)
     if kind == "jsonl":
         return read_jsonl(path, encoding=encoding), names_in(declared)
-    separator = settings.separator or ("\t" if kind == "tsv" else ",")
+    separator = settings.separator if settings.separator is not None else ("\t" if kind == "tsv" else ",")
     structured = [name for name, feature in declared.items() if not _is_text(feature)]
     return (
         read_csv(path, encoding=encoding, separator=separator, quotes=settings.quotes, json_columns=structured),

@@ -56,11 +56,7 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[Line]:
         ConfigError: Python knows no such encoding.
         DataError: the file has an encoding whose lines cannot be told apart byte by byte (UTF-16), and is broken.
     """
-    try:
-        bytewise = "\n".encode(encoding) == b"\n"
-    except LookupError:
-        raise ConfigError(f"unknown encoding {encoding!r}: give a name that Python knows, such as utf-8") from None
-    if not bytewise:
+    if not is_bytewise(encoding):
         yield from _read_wide_lines(path, encoding)
         return
     offset = 0
@@ -72,12 +68,36 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[Line]:
             line = line[mark:]
             try:
                 yield Line(number, line.decode(encoding), end)
-            except UnicodeDecodeError as error:
-                at = offset + mark + error.start
-                problem = f"byte 0x{line[error.start]:02x} at offset {at} of the file is not {encoding}"
-                undecoded = line.decode(encoding, "surrogateescape")
-                yield Line(number, undecoded, end, DataError(problem, hint=_encoding_hint(line, number)))
+            except UnicodeError as error:
+                bad = getattr(error, "start", 0)  # idna does not say where
+                at = offset + mark + bad
+                problem = f"byte 0x{line[bad]:02x} at offset {at} of the file is not {encoding}"
+                yield Line(
+                    number, _undecoded(line, encoding), end, DataError(problem, hint=_encoding_hint(line, number))
+                )
             offset += len(raw)
+
+
+def is_bytewise(encoding: str) -> bool:
+    """Tell whether a line break is one byte, so that the lines of a file can be told apart before they are decoded.
+
+    Raises:
+        ConfigError: Python knows no such encoding of text.
+
+    >>> is_bytewise("cp1252"), is_bytewise("utf-16")
+    (True, False)
+    """
+    try:
+        return "\n".encode(encoding) == b"\n"
+    except (LookupError, ValueError):  # 'undefined' is an encoding that encodes nothing
+        raise ConfigError(f"unknown encoding {encoding!r}: give a name that Python knows, such as utf-8") from None
+
+
+def _undecoded(line: bytes, encoding: str) -> str:
+    try:
+        return line.decode(encoding, "surrogateescape")
+    except UnicodeError:  # not every codec can
+        return line.decode("ascii", "surrogateescape")
 
 
 def _read_wide_lines(path: Path, encoding: str) -> Iterator[Line]:

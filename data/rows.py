@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from spanferry.data.errors import DataError
+from spanferry.data.errors import ConfigError, DataError
 from spanferry.data.records import Line, Record, has_surrogate, read_lines
 
 # Columns of a CSV file whose cells hold JSON, when they look like it: what else is in a cell is text.
@@ -76,8 +76,10 @@ def read_csv(
         json_columns: columns whose cells hold JSON, beside those of spans, answers, choices, tokens and tags.
 
     Raises:
+        ConfigError: the separator is not one character.
         DataError: the header names a column twice or none, or a quotation is broken.
     """
+    _check_separator(separator, quotes=quotes)
     csv.field_size_limit(_CELL_LIMIT)  # the module's own limit is 131,072 characters
     lines = _Lines(read_lines(path, encoding))
     reader = csv.reader(
@@ -107,6 +109,13 @@ def read_csv(
             header = _header(cells, path, first, lines.bad)
         elif cells:  # an empty line is no row
             yield _table_record(cells, header, as_json, first, lines.bad)
+
+
+def _check_separator(separator: str, *, quotes: bool) -> None:
+    if len(separator) != 1 or separator in "\r\n" or (quotes and separator == '"'):
+        raise ConfigError(
+            f"separator {separator!r}: expected one character between cells, as in ';' or a tab (\"\\t\" in YAML)"
+        )
 
 
 class _Lines:
@@ -160,8 +169,10 @@ def write_csv(rows: Iterable[Mapping[str, Any]], file: TextIO, *, separator: str
     """Write a table whose header has the columns of the first row; lists and numbers are written as JSON, null as "".
 
     Raises:
+        ConfigError: the separator is not one character.
         DataError: a later row has a column that the header has not.
     """
+    _check_separator(separator, quotes=True)
     # A lone carriage return inside a cell would otherwise stay unquoted and end the row for a reader.
     writer = csv.writer(file, delimiter=separator, lineterminator="\n", quoting=csv.QUOTE_ALL)
     header: list[str] | None = None

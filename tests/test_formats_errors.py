@@ -251,6 +251,33 @@ def test_other_encodings_are_read_where_they_are_named(tmp_path: Path) -> None:
         read(path, encoding="utf-9")
 
 
+@pytest.mark.parametrize("encoding", ["undefined", "utf\0008", "rot13", ""])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.conll", "a.json"])
+def test_encodings_that_encode_no_text(encoding: str, name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text('{"data": []}')
+    task = "question-answering" if name == "a.json" else "ner"
+    with pytest.raises(ConfigError, match=r"unknown encoding .*: give a name that Python knows"):
+        read_examples(tmp_path / name, task, encoding=encoding)
+
+
+def test_a_byte_that_a_codec_says_nothing_about(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"text": "K\xc3\xb6ln"}\n')
+    with pytest.raises(DataError, match=r"a.jsonl:1: byte 0x.. at offset \d+ of the file is not idna"):
+        read(tmp_path / "a.jsonl", encoding="idna")
+
+
+@pytest.mark.parametrize(
+    ("name", "separators"), [("a.csv", ["", ";;", "\n", '"']), ("a.tsv", ["", "\t\t"]), ("a.conll", ["", "\n", "\t\r"])]
+)
+def test_separators_that_separate_nothing(name: str, separators: list[str], tmp_path: Path) -> None:
+    (tmp_path / name).write_text("text\tspans\nB\tO\n")
+    for separator in separators:
+        with pytest.raises(ConfigError, match=r"^separator '.*': expected (one character|what stands) between"):
+            read(tmp_path / name, separator=separator)
+    (tmp_path / "b.csv").write_text('text"spans\na"[]\n')
+    assert len(read(tmp_path / "b.csv", separator='"', quotes=False)) == 1
+
+
 @pytest.mark.parametrize(
     ("kind", "value"), [(pa.time64("ns"), 1500), (pa.timestamp("s"), 10**12), (pa.duration("s"), 10**15)]
 )
