@@ -87,7 +87,8 @@ def yaml_problem(error: Exception) -> tuple[int | None, str]:
     (1, "expected the node content, but found '<stream end>'")
     """
     if isinstance(character := getattr(error, "character", None), int):  # its reader's, which knows no lines
-        return None, f"the character {character:#x} at position {getattr(error, 'position', 0)}, which YAML does not hold"
+        where = getattr(error, "position", 0)
+        return None, f"the character {character:#x} at position {where}, which YAML does not hold"
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or error
     return None if mark is None else mark.line + 1, " ".join(str(problem).split())

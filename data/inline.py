@@ -129,9 +129,14 @@ def _escaped(inline: str, at: int) -> tuple[str, int]:
     match = _ESCAPE.match(inline, at)
     if match is None:
         raise DataError(r"the text ends in a backslash: expected \\ for a backslash itself", hint=_HINT)
-    if match[1] is not None and int(match[1], 16) > 0x10FFFF:
-        raise DataError(rf"{match[0]} is no character: expected a code point up to \u{{10ffff}}", hint=_HINT)
-    return chr(int(match[1], 16)) if match[1] else match[2], match.end()
+    if match[1] is None:
+        return match[2], match.end()
+    code = int(match[1], 16)
+    if code > 0x10FFFF or 0xD800 <= code <= 0xDFFF:  # halves of a UTF-16 pair, which no file can hold
+        raise DataError(
+            rf"{match[0]} is no character: expected a code point up to \u{{10ffff}}, without d800 to dfff", hint=_HINT
+        )
+    return chr(code), match.end()
 
 
 def _escape(special: re.Pattern[str], text: str) -> str:

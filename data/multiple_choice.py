@@ -31,6 +31,7 @@ CHOICES: Final = "choices"
 CHOICE_LABELS: Final = "choice_labels"
 _PATTERNS: Final = ("choice*", "ending*", "mc_answer*", "option*", "answer*", "sol*", "sentence_quiz*")
 _LISTS: Final = (CHOICES, "endings", "options")
+_WHOLE: Final = re.compile(r"-?[0-9]+")
 _CHOICE: Final = re.compile(r"choice[1-9][0-9]*")
 
 
@@ -58,7 +59,11 @@ class MultipleChoice(Task):
         return (*(name for name in columns if name not in single), given or CHOICES) if single else columns
 
     def to_example(self, row: Row, reading: Reading = READING, *, make_id: MakeId | None = None) -> Example:
-        """Return the example that ``row`` describes; see `Task.to_example`."""
+        """Return the example that ``row`` describes; see `Task.to_example`.
+
+        Raises:
+            DataError: as `Task.to_example`; or the label is none of the choices.
+        """
         given = reading.columns.get(CHOICES)
         if single := _single_choices(tuple(row), given):
             cells = [row[name] for name in single]
@@ -67,7 +72,9 @@ class MultipleChoice(Task):
             row = {**{name: value for name, value in row.items() if name not in single}, given or CHOICES: cells}
         else:
             row = _without_names(row, given)
-        return super().to_example(row, reading, make_id=make_id)
+        example = super().to_example(row, reading, make_id=make_id)
+        _check_label(example)
+        return example
 
     def read_texts(self, row: Row, roles: Mapping[str, str]) -> dict[str, str]:
         """Return the context if there is one, the question, and every choice.
@@ -156,8 +163,26 @@ def _without_names(row: Row, given: str | None) -> Row:
         value = {key: [each.get(key) for each in value] for key in value[0]}
     if not isinstance(value, Mapping):
         return row
-    names = {CHOICE_LABELS: value["label"]} if "label" in value else {}
-    return {**row, column: value.get("text"), **names}
+    texts, names = value.get("text"), value.get("label")
+    if isinstance(texts, Sequence) and isinstance(names, Sequence) and len(texts) != len(names):
+        raise DataError(f"column {column!r} has {len(texts)} texts and {len(names)} labels, expected a label each")
+    return {**row, column: texts, **({} if names is None else {CHOICE_LABELS: names})}
+
+
+def _check_label(example: Example) -> None:
+    """Refuse a label that says which choice is right, and says one that is not there; -1 says that nobody knows."""
+    label, count = example.labels.get("label"), len(choice_fields(example.fields))
+    names = example.meta.get(CHOICE_LABELS)
+    if label is None or (isinstance(names, Sequence) and label in names) or label in example.fields.values():
+        return
+    if isinstance(label, str) and len(label) == 1 and "A" <= label.upper() <= "Z":
+        good, expected = ord(label.upper()) - ord("A") < count, f"a letter from A to {chr(ord('A') + count - 1)}"
+    elif isinstance(label, int) or _WHOLE.fullmatch(str(label)):
+        good, expected = -1 <= int(label) <= count, f"a number from 0 to {count - 1}, or from 1 to {count}"
+    else:
+        return
+    if not good:
+        raise DataError(f"the label is {label!r} of {count} choices: expected {expected}")
 
 
 MULTIPLE_CHOICE = MultipleChoice(

@@ -10,6 +10,14 @@ from typing import Any, Final, NamedTuple
 
 from spanferry.data.errors import ConfigError, DataError
 
+_PACKED: Final = {
+    b"\x1f\x8b": ("a gzip file", "unpack it (gunzip) and name the unpacked file"),
+    b"\x28\xb5\x2f\xfd": ("a Zstandard file", "unpack it (zstd -d) and name the unpacked file"),
+    b"\xfd7zXZ\0": ("an xz file", "unpack it (unxz) and name the unpacked file"),
+    b"PK\x03\x04": ("a zip file", "unpack it (unzip) and name a file in it; save a spreadsheet as CSV UTF-8"),
+    b"PAR1\x15": ("a Parquet file", "set format: parquet"),
+}
+"""First bytes, which no text has -> what the file is, and what to do."""
 _UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -54,13 +62,18 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[Line]:
 
     Raises:
         ConfigError: Python knows no such encoding.
-        DataError: the file has an encoding whose lines cannot be told apart byte by byte (UTF-16), and is broken.
+        DataError: the file is packed, or it has an encoding whose lines cannot be told apart byte by byte (UTF-16), and
+            is broken.
     """
     if not is_bytewise(encoding):
         yield from _read_wide_lines(path, encoding)
         return
     offset = 0
     with path.open("rb") as file:
+        start = file.peek(8)
+        for magic, (found, hint) in _PACKED.items():
+            if start.startswith(magic):
+                raise DataError(f"found {found}, expected text", path=path, hint=hint)
         for number, raw in enumerate(file, 1):
             end = "\r\n" if raw.endswith(b"\r\n") else "\n"
             line = raw[: -len(end)] if raw.endswith(b"\n") else raw  # the last line may have no break

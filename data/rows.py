@@ -33,16 +33,18 @@ def read_jsonl(path: Path, *, encoding: str = "utf-8") -> Iterator[Record]:
 def _json_row(line: Line) -> Mapping[str, Any]:
     if line.error is not None:
         raise line.error
+    one_list = line.number == 1 and line.text.lstrip().startswith("[")
+    as_lines = "this file is one JSON list: write one object a line (jq -c '.[]')"
     try:
         row = json.loads(line.text)
     except (ValueError, RecursionError) as error:
         what = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
         hint = "each line must be one whole JSON object"
-        if line.text.lstrip().startswith("[") and line.number == 1:
-            hint += "; this file is one JSON list: write one object a line (jq -c '.[]')"
+        hint += f"; {as_lines}" if one_list else ""
         raise DataError(f"broken JSON: {what}, in {_short(line.text)}", hint=hint) from None
     if not isinstance(row, dict):
-        raise DataError(f"found a JSON {_json_name(row)}: expected one object a line, in braces")
+        problem = f"found a JSON {_json_name(row)}: expected one object a line, in braces"
+        raise DataError(problem, hint=as_lines if one_list else None)
     if "\\u" in line.text and has_surrogate(json.dumps(row, ensure_ascii=False)):
         raise DataError(
             "a \\u escape is half of a surrogate pair, which is no character",

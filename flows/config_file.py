@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from spanferry.data.errors import ConfigError, did_you_mean
+from spanferry.data.errors import ConfigError, did_you_mean, yaml_problem
 
 Key = str | int
 Model = TypeVar("Model", bound=BaseModel)
@@ -91,21 +91,30 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> RawConfig:
 
 
 def _parse(text: str, name: str) -> tuple[dict[str, Any], dict[tuple[Key, ...], int]]:
-    loader = _Loader(text)
     try:
-        node = loader.get_single_node()
-        lines = dict(_lines(node, (), name)) if node else {}
-        values = loader.construct_document(node) if node else {}
+        values, lines = _loaded(text, name)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise ConfigError(f"{name}{line}: not valid YAML: {problem}") from None
-    finally:
-        loader.dispose()
+        line, problem = yaml_problem(error)
+        raise ConfigError(f"{name}{'' if line is None else f':{line}'}: not valid YAML: {problem}") from None
+    if values is None:
+        return {}, {}
     if not isinstance(values, dict):
         raise ConfigError(f"{name}: found {_show(values)}, expected a mapping with keys such as `task:` and `source:`")
     return values, lines
+
+
+def _loaded(text: str, name: str) -> tuple[Any, dict[tuple[Key, ...], int]]:
+    """Return what a YAML text holds, and the line of every key."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        return (loader.construct_document(node), dict(_lines(node, (), name))) if node else (None, {})
+    except RecursionError:
+        raise ConfigError(
+            f"{name}: a value stands within itself (*anchor), or a thousand deep; write it out, or leave it out"
+        ) from None
+    finally:
+        loader.dispose()
 
 
 def _lines(node: yaml.Node, prefix: tuple[Key, ...], name: str) -> Iterator[tuple[tuple[Key, ...], int]]:
@@ -151,9 +160,9 @@ def override(raw: RawConfig, overrides: Sequence[str]) -> RawConfig:
                 above = ".".join(keys[: depth + 1])
                 raise ConfigError(f"--set {item}: {above} is {_show(at)}, which has no keys below it")
         try:
-            at[keys[-1]] = yaml.load(text, Loader=_Loader)
+            at[keys[-1]], _ = _loaded(text, f"--set {item}")
         except yaml.YAMLError as error:
-            raise ConfigError(f"--set {item}: not a YAML value: {getattr(error, 'problem', error)}") from None
+            raise ConfigError(f"--set {item}: not a YAML value: {yaml_problem(error)[1]}") from None
         overridden.add(tuple(keys))
     return RawConfig(values, raw.path, raw.lines, frozenset(overridden))
 

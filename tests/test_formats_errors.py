@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import lzma
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +228,31 @@ def test_a_json_list_says_how_to_make_lines(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('[{"id": "1"},\n {"id": "2"}]')
     with pytest.raises(DataError, match=r"broken JSON.*this file is one JSON list.*jq -c"):
         read(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("content", [b"[]", b' [{"id": "1"}]', b'[{"id": "1"}]\n'])
+def test_so_does_one_on_one_line(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.jsonl:1: found a JSON list.*this file is one JSON list.*jq -c"):
+        read(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (gzip.compress(lines(GOOD)), r"found a gzip file, expected text\. Hint: unpack it \(gunzip\)"),
+        (lzma.compress(lines(GOOD)), r"found an xz file, expected text\. Hint: unpack it \(unxz\)"),
+        # https://www.rfc-editor.org/rfc/rfc8878, 3.1.1: the magic number of a frame
+        (b"\x28\xb5\x2f\xfd\x04\x00\x19", r"found a Zstandard file, expected text\. Hint: unpack it \(zstd -d\)"),
+        (b"PK\x03\x04\x14\x00", r"found a zip file, expected text\. Hint: unpack it \(unzip\)"),
+        (b"PAR1\x15\x04", r"found a Parquet file, expected text\. Hint: set format: parquet"),
+    ],
+)
+@pytest.mark.parametrize("format", ["jsonl", "csv", "conll"])
+def test_a_file_that_is_packed_says_so(format: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.packed").write_bytes(content)
+    with pytest.raises(DataError, match=rf"a\.packed: {message}"):
+        read(tmp_path / "a.packed", format=format)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])

@@ -50,6 +50,8 @@ def test_whatever_is_typed_is_read_or_refused_in_words(typed: str) -> None:
         ("in [W](LOC^2)", "closes a bracket that is not open"),
         ("in \\", "the text ends in a backslash"),
         ("\\u{ffffff}", "is no character"),
+        ("\\u{d800} x", "\\u{d800} is no character: expected a code point up to \\u{10ffff}, without d800 to dfff"),
+        ("[x](A\\u{dfff})", "is no character"),
     ],
 )
 def test_what_cannot_be_read_is_said(typed: str, message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -188,11 +189,11 @@ def test_every_choice_is_translated_and_the_label_is_carried(settings: Settings)
 
 
 def test_letters_stay_letters(settings: Settings, tmp_path: Path) -> None:
-    rows = [{**row, "label": letter} for row, letter in zip(ROWS, "DB", strict=True)]
+    rows = [{**row, "label": letter} for row, letter in zip(ROWS, "CB", strict=True)]
     write(tmp_path / "de.jsonl", rows)
     result = build(parse_config(settings))
-    # Were they numbered as they are met, D would be 0.
-    assert [row["label"] for row in rows_of(result.folder, "en")] == ["D", "B"]
+    # Were they numbered as they are met, C would be 0.
+    assert [row["label"] for row in rows_of(result.folder, "en")] == ["C", "B"]
 
 
 def test_a_publication_has_pairs_of_every_text(settings: Settings) -> None:
@@ -277,3 +278,31 @@ def test_letters_end() -> None:
     assert ChoiceNames("z").of(0) == "z"
     with pytest.raises(ConfigError, match="more than there are letters"):
         ChoiceNames("A").of(26)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"label": 5}, "the label is 5 of 2 choices: expected a number from 0 to 1, or from 1 to 2"),
+        ({"label": "3"}, "the label is '3' of 2 choices: expected a number"),
+        ({"label": -2}, "the label is -2 of 2 choices"),
+        ({"label": "C"}, "the label is 'C' of 2 choices: expected a letter from A to B"),
+        ({"choices": {"text": ["a", "b"], "label": ["A"]}, "label": "A"}, "'choices' has 2 texts and 1 labels"),
+        ({"choices": {"text": ["a"], "label": ["A", "B"]}, "label": "A"}, "'choices' has 1 texts and 2 labels"),
+    ],
+)
+def test_a_label_that_is_none_of_the_choices_is_refused(row: dict[str, Any], message: str, tmp_path: Path) -> None:
+    rows = [{"id": "1", "question": "Q", "choices": ["a", "b"], "label": 0}]
+    rows.append({"id": "2", "question": "Q", "choices": ["a", "b"], **row})
+    file = tmp_path / "a.jsonl"
+    file.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+    with pytest.raises(DataError, match=rf"a\.jsonl:2: .*{re.escape(message)}"):
+        list(read_examples(file, "multiple-choice"))
+
+
+@pytest.mark.parametrize("label", [0, 1, 2, "0", "2", "A", "b", "Köln", -1, "-1", None, "", 7, "none of these"])
+def test_a_label_of_any_usual_form_is_kept(label: Any) -> None:
+    names = {"text": ["Bonn", "Köln"], "label": ["6", "7"]} if label == 7 else ["Bonn", "Köln"]
+    given = "7" if label == 7 else label
+    example = MULTIPLE_CHOICE.to_example({"id": "1", "question": "Q", "choices": names, "label": given})
+    assert example.labels["label"] == (None if given == "" else given)

@@ -185,6 +185,9 @@ def test_the_page_says_what_a_thousand_examples_cost(looked_at: ModuleType, tmp_
 def test_a_tokenizer_that_is_not_there_is_said(page: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"--tokenizer .*: found no tokenizer.json there"):
         write_report(page.parent, tokenizer=str(tmp_path))
+    (tmp_path / "notes.txt").write_text("no tokenizer", encoding="utf-8")
+    with pytest.raises(ModelError, match=r"notes\.txt: found no tokenizer in it .*expected a tokenizer\.json"):
+        write_report(page.parent, tokenizer=str(tmp_path / "notes.txt"))
     without = write_report(page.parent, tmp_path / "page.html")
     assert "no tokenizer is at hand" in without.read_text(encoding="utf-8")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -191,3 +192,20 @@ def test_lower_case_keeps_links_in_their_places() -> None:
     assert typed.links == RED_HOUSE.links[:-1]
     turkish = pair("İt rained.", "Es regnete.")
     assert without_final_mark(turkish) is turkish  # lower-casing would make it longer
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.tsv", b"a\tb\tc\n\xff\tb\tc\n", "found the byte 0xff, expected UTF-8"),
+        ("a.tsv.gz", b"plain", r"cannot be read \(Not a gzipped file .*expected a whole \.gz file"),
+        ("a.tsv.gz", gzip.compress(b"a\tb\tc\n" * 9000)[:40], r"cannot be read .*expected a whole \.gz file"),
+        ("a.tsv.zst", b"plain", r"cannot be read .*expected a whole \.zst file"),
+    ],
+)
+def test_a_file_that_is_damaged_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    if name.endswith(".zst"):
+        pytest.importorskip("zstandard")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"{re.escape(name)}: {message}"):
+        list(read_pairs(tmp_path / name, "eng_Latn", "deu_Latn"))

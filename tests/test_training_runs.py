@@ -132,10 +132,17 @@ def test_a_corpus_that_does_not_fit_is_named(tmp_path: Path, corpus: Path) -> No
 def test_a_recipe_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
         TrainRecipe.read(tmp_path / "none.yaml")
-    for text, message in (("a: [", "not valid YAML"), ("- a", "found list")):
-        (tmp_path / "bad.yaml").write_text(text)
-        with pytest.raises(ConfigError, match=message):
+    for content, message in (
+        (b"a: [", "bad.yaml:1: not valid YAML"),
+        (b"- a", "found list"),
+        (b"a: \xff", "bad.yaml: not UTF-8 at byte 3"),
+        (b"a: \0", "bad.yaml: not valid YAML: the character 0x0 at position 3"),
+        (b"[" * 5000, "bad.yaml: a value stands a thousand deep"),
+    ):
+        (tmp_path / "bad.yaml").write_bytes(content)
+        with pytest.raises(ConfigError, match=message) as caught:
             TrainRecipe.read(tmp_path / "bad.yaml")
+        assert "\n" not in str(caught.value)
 
 
 def test_the_vocabulary_keeps_signs_apart_and_loses_no_character(tmp_path: Path) -> None:

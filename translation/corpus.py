@@ -12,8 +12,10 @@ import io
 import random
 import re
 import tempfile
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
@@ -77,10 +79,10 @@ def read_pairs(
         named_by: where the user named the file, for what messages tell them to do.
 
     Raises:
-        DataError: the file is missing, or a line has not three columns.
+        DataError: the file is missing, is damaged or not UTF-8, or a line has not three columns.
         SpanferryError: a `.zst` file, and the package zstandard is not installed.
     """
-    with _open_text(path, named_by) as lines:
+    with _open_text(path, named_by) as lines, _readable(path):
         for number, line in enumerate(lines, start=1):
             columns = line.rstrip("\n").split("\t")
             if len(columns) < 3:
@@ -90,6 +92,24 @@ def read_pairs(
                     line=number,
                 )
             yield SentencePair(source_language, target_language, columns[0], columns[1], columns[2])
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say in one line what stops the reading of a file, whatever packed it."""
+    damage: tuple[type[Exception], ...] = (OSError, EOFError, zlib.error)
+    if path.suffix == ".zst":
+        import zstandard
+
+        damage = (*damage, zstandard.ZstdError)
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        problem = f"found the byte 0x{error.object[error.start]:02x}, expected UTF-8"
+        raise DataError(problem, path=path, hint="convert the file (iconv -t utf-8)") from None
+    except damage as error:
+        packed = f", expected a whole {path.suffix} file" if path.suffix in (".gz", ".zst") else ""
+        raise DataError(f"cannot be read ({error}){packed}", path=path, hint="fetch or write it again") from None
 
 
 def _open_text(path: Path, named_by: str) -> TextIO:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self, get_args
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from spanferry.data.errors import ConfigError, LanguageError, did_you_mean
+from spanferry.data.errors import ConfigError, LanguageError, did_you_mean, yaml_problem
 from spanferry.translation.corpus import Quota
 from spanferry.translation.languages import get_language
 
@@ -156,8 +156,13 @@ class Recipe(_Settings, ABC):
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ConfigError(f"{path}: cannot read the recipe ({error.strerror}).") from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: not UTF-8 at byte {error.start}, expected a YAML file") from None
         except yaml.YAMLError as error:
-            raise ConfigError(f"{path}: not valid YAML: {error}") from error
+            line, problem = yaml_problem(error)
+            raise ConfigError(f"{path}{'' if line is None else f':{line}'}: not valid YAML: {problem}") from None
+        except RecursionError:
+            raise ConfigError(f"{path}: a value stands a thousand deep; expected a mapping of settings") from None
         if not isinstance(values, dict):
             raise ConfigError(f"{path}: found {type(values).__name__}, expected a mapping of settings.")
         try:

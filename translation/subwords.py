@@ -44,12 +44,20 @@ class Subwords(Protocol):
 
 
 class FastSubwords:
-    """Subwords of a `tokenizer.json`."""
+    """Subwords of a `tokenizer.json`.
+
+    Raises:
+        ModelError: the file is something else.
+    """
 
     def __init__(self, file: Path) -> None:
         from tokenizers import Tokenizer
 
-        self._tokenizer: Any = Tokenizer.from_file(str(file))
+        try:
+            self._tokenizer: Any = Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises nothing narrower
+            reason = " ".join(str(error).split())
+            raise ModelError(f"{file}: found no tokenizer in it ({reason}), expected a tokenizer.json") from None
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._tokenizer.encode_special_tokens = True
