@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator,
 from spanferry.alignment.registry import DEFAULT_ALIGNER
 from spanferry.data.errors import ConfigError, SpanferryError, did_you_mean
 from spanferry.flows.config_file import RawConfig, override, read_config, validate
+from spanferry.flows.output_place import check_places
 from spanferry.translation.protect import Kind
 
 if TYPE_CHECKING:
@@ -308,7 +309,9 @@ def _validate(raw: RawConfig) -> AnyConfig:
         raise ConfigError(
             f"{raw.where(['direction'])}: unknown direction {direction!r}; {did_you_mean(str(direction), models)}"
         )
-    return validate(models[direction], raw)
+    config = validate(models[direction], raw)
+    check_places(config, raw)
+    return config
 
 
 def json_schema() -> dict[str, Any]:

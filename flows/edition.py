@@ -120,7 +120,7 @@ def split_card(text: str) -> tuple[dict[str, Any], str]:
 
 def _finished(folder: BuildFolder) -> dict[str, Any]:
     report = folder.read_json(folder.report)
-    if report is None or not folder.card.is_file():
+    if report is None or "missing" not in report or not folder.card.is_file():
         raise BuildError(f"{folder.root}: no finished build is there; run `spanferry build` first")
     if report["missing"]:
         raise BuildError(

@@ -258,7 +258,8 @@ def print_rehearsal(rehearsal: Rehearsal, *, as_json: bool = False) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
-    console.print("source: " + ", ".join(f"{split} {rows:,} rows" for split, rows in rehearsal.splits.items()))
+    rows_of = ", ".join(f"{split} {rows:,} rows" for split, rows in rehearsal.splits.items())
+    console.print(f"source: {rows_of}", markup=False)
     table = Table(box=None, pad_edge=False, header_style="bold")
     predicting = any(each.texts for each in rehearsal.languages)
     headers = ("language", "rows", "reused", "sentences", "known", "new", "characters", "texts")

@@ -72,8 +72,9 @@ class TestSourceSettings(ReadingSettings, _TestPlace):
             )
         seen: dict[str, str] = {}
         for name in self.names_of_languages:
-            if (other := seen.setdefault(get_language(name).flores, name)) != name:
+            if (other := seen.get(get_language(name).flores)) is not None:
                 raise ValueError(f"languages: {name!r} is {other!r} again; remove it")
+            seen[get_language(name).flores] = name
         return self
 
     @property

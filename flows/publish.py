@@ -12,6 +12,7 @@ from spanferry.data.errors import BuildError, ConfigError
 from spanferry.data.hub import Hub, Published
 from spanferry.flows.edition import Edition, describe, make_edition
 from spanferry.flows.folder import BuildFolder
+from spanferry.flows.output_place import not_loadable
 from spanferry.flows.places import fetched
 from spanferry.translation.licenses import conflict
 
@@ -132,4 +133,6 @@ def _whole(build: str | Path) -> BuildFolder:
     folder = fetched(build)
     if not folder.report.is_file():
         raise BuildError(f"{build}: no finished build is there; run `spanferry build` first")
+    if (problem := not_loadable(folder.root)) is not None:
+        raise BuildError(f"{build}: {problem}, so it cannot be loaded back; rename the folder")
     return folder

@@ -163,7 +163,7 @@ def print_status(found: BuildStatus, *, as_json: bool = False) -> None:
     rate = "" if found.rate is None else f", {found.rate:,.1f} rows a second"
     unfinished = found.state != "finished" and found.seconds_left is not None
     left = f", {duration(found.seconds_left or 0)} left at this rate" if unfinished else ""
-    console.print(f"{found.folder}: {found.state}{rate}{left}")
+    console.print(Text(f"{found.folder}: {found.state}{rate}{left}"), soft_wrap=True)
 
 
 def _lines(found: BuildStatus) -> Iterator[str]:

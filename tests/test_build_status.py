@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,3 +84,11 @@ def test_looking_does_not_keep_a_build_from_starting(build_settings: Settings, t
 def test_where_there_is_no_build(place: str, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="found no build that has read its source"):
         status(tmp_path / place)
+
+
+def test_a_folder_in_brackets_is_printed_as_it_is(build_settings: Settings, tmp_path: Path) -> None:
+    build(parse_config(build_settings))
+    for name in ("out [x] ü", "out [", "[red]"):
+        folder = shutil.copytree(build_settings["output"], tmp_path / name)
+        result = CliRunner().invoke(app, ["status", str(folder)])
+        assert result.exit_code == 0 and f"{folder}: finished" in result.output

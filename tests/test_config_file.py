@@ -122,7 +122,14 @@ def test_all_mistakes_are_named_at_once(write: Any) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("- a\n- b\n", "expected a mapping"), ("just text", "expected a mapping"), ("", "task: missing")],
+    [
+        ("- a\n- b\n", "expected a mapping"),
+        ("just text", "expected a mapping"),
+        ("", "task: missing"),
+        ("task: n\0er", r"demo\.yaml: not valid YAML: the character 0x0 at position 7"),
+        ("task: &a [*a]", r"demo\.yaml: a value stands within itself"),
+        ("task: " + "[" * 5000, r"demo\.yaml: a value stands within itself .*or a thousand deep"),
+    ],
 )
 def test_a_file_of_another_kind_is_refused(write: Any, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -163,6 +170,8 @@ def test_overrides_stand_over_the_file(write: Any) -> None:
         ("translation.beem_size=1", "--set translation.beem_size: unknown key; did you mean 'beam_size'"),
         ("filters.length_ratio.hihgest=2", "--set filters: filter 'length_ratio' has no setting 'hihgest'"),
         ("limit=[", "--set limit=.: not a YAML value"),
+        ("limit=\0", "--set limit=.: not a YAML value: the character 0x0"),
+        ("projection.settings=&a {k: *a}", "a value stands within itself"),
     ],
 )
 def test_a_wrong_override_is_named_as_such(write: Any, item: str, message: str) -> None:
@@ -206,3 +215,55 @@ def test_plain_values_serve_as_well() -> None:
     assert parse_config(values).task == "ner"
     with pytest.raises(ConfigError, match=r"^source\.pth: unknown key; did you mean 'path'"):
         parse_config({**values, "source": {"path": "a", "pth": "b", "language": "en"}})
+
+
+def test_an_output_that_nobody_could_load_is_refused(write: Any) -> None:
+    with pytest.raises(ConfigError, match=r"demo\.yaml:11: output: '/.*/out \[x\]' has brackets in it.*; name another"):
+        load_config(write(GOOD.replace("out/demo", "out [x]")))
+    with pytest.raises(ConfigError, match="has brackets in it"):
+        load_config(write(GOOD), ["output=s3://bucket/[x]/demo"])
+    assert load_config(write(GOOD), ["output=out[1"]).output == "out[1"
+
+
+@pytest.mark.parametrize(
+    ("items", "where"),
+    [
+        (["output=data/out"], "--set output: data/out lies in data"),
+        (["output=data"], "--set output: data lies in data"),
+        (["output=file://data/out"], "--set output: data/out lies in data"),
+        (["run.memory=data/../data/m.sqlite"], "--set run.memory: data/../data/m.sqlite lies in data"),
+        (["output=s3://bucket/x", "run.work_folder=data/w"], "--set run.work_folder: data/w lies in data"),
+        (["source.path={train: other, test: data}", "output=data/out"], "--set output: data/out lies in data"),
+    ],
+)
+def test_nothing_is_written_into_a_folder_that_is_read(
+    write: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, items: list[str], where: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    with pytest.raises(ConfigError, match=rf"{re.escape(where)}, which the build reads.*name a place outside"):
+        load_config(write(GOOD), ["source.path=data", *items])
+    load_config(write(GOOD), ["source.path=data", "output=data-out", "run.memory=memory.sqlite"])
+
+
+def test_nor_into_that_of_one_language(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tests-es").mkdir()
+    values = {
+        "task": "ner", "direction": "translate-test", "pivot": "en", "output": "tests-es/out",
+        "source": {"path": "tests-{language}", "languages": ["de", "es"]},
+        "predictor": {"name": "file", "path": "p.jsonl"},
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="output: tests-es/out lies in tests-es"):
+        parse_config(values)
+    assert parse_config(values | {"output": "out"}).output == "out"
+
+
+@pytest.mark.parametrize("languages", [["de", "de"], ["de", "German"]])
+def test_a_language_of_test_data_that_stands_twice(languages: list[str]) -> None:
+    with pytest.raises(ConfigError, match=rf"'{languages[1]}' is 'de' again; remove it"):
+        parse_config({
+            "task": "ner", "direction": "translate-test", "pivot": "en", "output": "out",
+            "source": {"path": "tests-{language}", "languages": languages},
+            "predictor": {"name": "file", "path": "p.jsonl"},
+        })  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -330,7 +331,6 @@ def test_a_dry_run_needs_no_hub_and_names_every_file_and_its_size(built: Path, m
 def test_a_build_is_published_twice_and_what_changed_is_sent(
     hub: Any, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
 
     import yaml
 
@@ -360,8 +360,6 @@ def test_places_of_this_machine_stay_here(built: Path) -> None:
 
 
 def test_a_damaged_file_is_not_published(built: Path, tmp_path: Path) -> None:
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(built, copy)
     victim = copy / "data" / "de" / "test-00000-of-00001.parquet"
@@ -370,9 +368,19 @@ def test_a_damaged_file_is_not_published(built: Path, tmp_path: Path) -> None:
         rehearse(copy, Choices())
 
 
-def test_no_build(tmp_path: Path) -> None:
+def test_no_build(built: Path, tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="no finished build"):
         rehearse(tmp_path, Choices())
+    copy = shutil.copytree(built, tmp_path / "copy")
+    (copy / "report.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(BuildError, match="no finished build"):
+        rehearse(copy, Choices())
+
+
+def test_a_folder_that_could_not_be_loaded_is_not_published(built: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(built, tmp_path / "out [2]")
+    with pytest.raises(BuildError, match=r"out \[2\].* has brackets in it.* rename the folder"):
+        rehearse(copy, Choices())
 
 
 @pytest.mark.parametrize(
