@@ -27,6 +27,8 @@ def check_output(path: str | Path, inputs: Iterable[str | Path | None] = (), *, 
         ...
     spanferry.data.errors.ConfigError: .: is a folder, expected a file to write; name another
     """
+    if path == "":  # an unset variable of a shell; as a path it would be the folder that one is in
+        raise ConfigError(f"the output: found nothing, expected a {'folder' if folder else 'file'} to write; name one")
     path = Path(path)
     refuse_other_kind(path, folder=folder)
     try:

@@ -204,13 +204,15 @@ def choose_languages(config: AnyConfig, only: Sequence[str] | None) -> list[Lang
     """Return the languages to work on, in the order of the configuration: targets, or those of the test data.
 
     Raises:
-        ConfigError: one of ``only`` is none of them.
+        ConfigError: one of ``only`` is none of them, or there is none in it.
     """
     targets = [get_language(name) for name in config.datasets]
     if only is None:
         return targets
-    wanted = {get_language(name).flores for name in only}
     known = [target.bcp47 for target in targets]
+    if not only:
+        raise ConfigError(f"--languages: found nothing, expected some of {', '.join(known)}; or leave it out for all")
+    wanted = {get_language(name).flores for name in only}
     for name in only:
         if get_language(name).flores not in {target.flores for target in targets}:
             raise ConfigError(f"--languages {name}: no language of this build; {did_you_mean(name, known)}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from spanferry.data.errors import ConfigError
+from spanferry.flows.options import stated
 
 if TYPE_CHECKING:
     from spanferry.projection.predict_remembered import PredictionMemory, PredictionScope
@@ -28,7 +29,9 @@ memory = typer.Typer(
 MemoryFile = Annotated[
     Path | None, typer.Argument(metavar="[FILE]", help="The memory (`run.memory`); the user's own if absent.")
 ]
-Model = Annotated[str | None, typer.Option(help="Only what models with this in their fingerprint translated.")]
+Model = Annotated[
+    str | None, typer.Option(help="Only what models with this in their fingerprint translated.", callback=stated)
+]
 SourceLanguage = Annotated[str | None, typer.Option(metavar="en", help="Only from this language.")]
 TargetLanguage = Annotated[str | None, typer.Option(metavar="de", help="Only into this language.")]
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from spanferry.flows.options import stated
+
 models = typer.Typer(name="models", help="Train, export and measure translation models.", no_args_is_help=True)
 
 RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="The run's settings; see docs/training.md.")]
@@ -164,7 +166,9 @@ def priors(
         list[Path], typer.Option(help="source TAB target TAB corpus; plain, .gz or .zst; may be repeated.")
     ],
     output: Annotated[Path, typer.Option(help="File to write; packed if it ends in .gz.")],
-    corpora: Annotated[str | None, typer.Option(metavar="a,b", help="Take only these corpora (third column).")] = None,
+    corpora: Annotated[
+        str | None, typer.Option(metavar="a,b", help="Take only these corpora (third column).", callback=stated)
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only the first N pairs of each file.")] = None,
     min_count: Annotated[float, typer.Option(min=0, help="Leave out pairs of words linked fewer times.")] = 1.0,
     samplers: Annotated[int, typer.Option(min=1, help="eflomal's chains; more are steadier and slower.")] = 3,

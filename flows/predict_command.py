@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from spanferry.flows.options import stated
+
 
 def predict_command(
     data: Annotated[str, typer.Argument(help="A file in any format; its own labels are not looked at.")],
@@ -15,7 +17,7 @@ def predict_command(
     *,
     language: Annotated[str, typer.Option(help="Language of the data.")],
     predictor: Annotated[str, typer.Option(metavar="transformers|spacy", help="Kind of model.")],
-    model: Annotated[str | None, typer.Option(help="Folder or name of the model.")] = None,
+    model: Annotated[str | None, typer.Option(help="Folder or name of the model.", callback=stated)] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A setting of the predictor: scheme=IOB1.")
     ] = None,

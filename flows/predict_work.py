@@ -126,7 +126,7 @@ def ask_for_predictions(config: AnyConfig, folder: BuildFolder, examples: Sequen
     task = get_task(config.task)
     rows = {key: {"id": key, **task.text_columns(each.fields)} for each in examples if (key := text_key(each))}
     write_records(folder.to_predict, rows.values())
-    what = " and ".join([*(["spans"] if task.spans_in else []), *task.labels])
+    what = " and ".join([*task.span_roles[:1], *task.labels])
     answers = config.predictor.settings.get("path") if not isinstance(config, BuildConfig) else None
     return BuildError(
         f"{len(rows):,} texts wait for predictions: they are in {folder.to_predict}. Add {what} to each row, write the "

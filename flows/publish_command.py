@@ -8,18 +8,22 @@ from typing import Annotated
 import typer
 
 from spanferry.data.errors import ConfigError
+from spanferry.flows.options import stated
 
 
 def publish_command(
     *,
     build: Annotated[str, typer.Argument(metavar="BUILD", help="Folder or URL of a finished build.")],
-    repo: Annotated[str | None, typer.Option(metavar="ORG/NAME", help="Dataset repository on the hub.")] = None,
+    repo: Annotated[
+        str | None, typer.Option(metavar="ORG/NAME", help="Dataset repository on the hub.", callback=stated)
+    ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make the repository private, if it is made.")] = False,
-    tag: Annotated[str | None, typer.Option(metavar="v1", help="Tag of the commit.")] = None,
+    tag: Annotated[str | None, typer.Option(metavar="v1", help="Tag of the commit.", callback=stated)] = None,
     source: Annotated[bool, typer.Option("--source", help="Publish the source rows too, as a config.")] = False,
     pairs: Annotated[bool, typer.Option("--pairs", help="Publish translation pairs too, a config a language.")] = False,
     license_: Annotated[
-        str | None, typer.Option("--license", metavar="cc-by-4.0", help="License, if the build does not say it.")
+        str | None,
+        typer.Option("--license", metavar="cc-by-4.0", help="License, if the build does not say it.", callback=stated),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write the folder, load it back, send nothing.")] = False,
     prefect: Annotated[bool, typer.Option("--prefect", help="Run as a Prefect flow.")] = False,

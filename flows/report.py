@@ -157,11 +157,15 @@ def print_summary(result: BuildResult) -> None:
         console.print(Text(f"  {rejected:,} source rows could not be read: {result.folder / 'rejects'}"))
     if result.report["missing"]:
         console.print(Text(f"  not whole yet, and not in the dataset: {', '.join(result.report['missing'])}"))
-    first = next(iter(_totals(result.report)))
+    # The dataset has no config without a row, see `spanferry.flows.card_config.card_configs`.
+    loadable = [language for language, total in _totals(result.report).items() if total["kept"]]
+    if without := [language for language in _totals(result.report) if language not in loadable]:
+        console.print(Text(f"  no row was kept, so not in the dataset: {', '.join(without)}"), soft_wrap=True)
     stored = stored_at(result.folder)
     place = result.folder if stored is None else f"{stored.storage.url}, and here {result.folder}"
     console.print(Text(f"\n{place}  in {duration(result.seconds)}"), soft_wrap=True)
-    console.print(Text(f'load it:   datasets.load_dataset("{result.folder}", "{first}")'))
+    if loadable:
+        console.print(Text(f'load it:   datasets.load_dataset("{result.folder}", "{loadable[0]}")'), soft_wrap=True)
     console.print(Text(f"signature: {result.report['signature']}"), soft_wrap=True)
 
 

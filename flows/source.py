@@ -200,6 +200,7 @@ def _stage_split(config: AnyConfig, folder: BuildFolder, origin: Origin, progres
         }
     )
     if content is not None and (staged := _staged(folder, origin, key)) is not None:
+        _remove_old_rejects(folder, name, staged.rejected)
         return staged
     stage_name = f"reading {name}"
     progress.start(stage_name, None)
@@ -231,6 +232,7 @@ def _stage_split(config: AnyConfig, folder: BuildFolder, origin: Origin, progres
         },
     )
     _remove_from(folder, name, len(shards))
+    _remove_old_rejects(folder, name, report.rejected)
     rows = sum(shard.rows for shard in shards)
     return Split(origin.split, name, tuple(shards), rows, report.rejected, schema, tokens)
 
@@ -270,6 +272,12 @@ def _remove_from(folder: BuildFolder, name: str, index: int) -> None:
         path.unlink()
         sidecar_path(path).unlink(missing_ok=True)
         index += 1
+
+
+def _remove_old_rejects(folder: BuildFolder, name: str, rejected: int) -> None:
+    """Remove the file of bad rows of an earlier reading that set some aside, where this one has none."""
+    if not rejected:
+        folder.rejects(name).unlink(missing_ok=True)
 
 
 def content_fingerprint(path: str, revision: str | None) -> str | None:

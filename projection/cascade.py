@@ -41,6 +41,8 @@ Combine = Literal["first", "agreement", "weighted"]
 
 DEFAULT_STEPS: tuple[Mapping[str, Any], ...] = ({"method": "match", "accept": 0.7}, {"method": "alignment"})
 """What needs no model beyond the aligner; the figures are in `docs/projection.md`."""
+ENSEMBLE_STEPS: tuple[Mapping[str, Any], ...] = ({"method": "match"}, {"method": "alignment"})
+"""The same methods, none of which is heard alone."""
 
 _OF_A_STEP = ("method", "accept", "name")
 # What a method without score and confidence weighs.
@@ -142,7 +144,7 @@ class EnsembleProjector(CascadeProjector):
     """Carries spans by several methods, each asked for every span: a cascade that takes no answer before the end.
 
     Args:
-        steps: as `CascadeProjector`, without ``accept``.
+        steps: as `CascadeProjector`, without ``accept``; `ENSEMBLE_STEPS`, the methods of its default, if absent.
         combine: how the votes decide, see the module.
 
     Raises:
@@ -152,7 +154,7 @@ class EnsembleProjector(CascadeProjector):
     method: ClassVar[str] = "ensemble"
 
     def __init__(
-        self, steps: Sequence[Step | Mapping[str, Any]] = DEFAULT_STEPS, *, combine: Combine = "weighted"
+        self, steps: Sequence[Step | Mapping[str, Any]] = ENSEMBLE_STEPS, *, combine: Combine = "weighted"
     ) -> None:
         super().__init__(steps, agree=None, combine=combine)
         for step in self.steps:

@@ -12,6 +12,7 @@ import pytest
 
 from spanferry.alignment.base import TokenizedText, WordAlignment
 from spanferry.alignment.fake import FakeAligner
+from spanferry.data.errors import DataError
 from spanferry.flows import parts
 from spanferry.flows.build import build
 from spanferry.flows.config import parse_config
@@ -162,3 +163,26 @@ def test_without_a_memory_everything_is_asked_again(build_settings: Settings, as
     again = asked.since()
     assert 0 < again[0] < first[0] / 2 and 0 < again[1] < first[1] / 2
     assert not list(tmp_path.glob("*.sqlite"))
+
+
+def test_rejects_go_when_the_source_is_mended(build_settings: Settings, tmp_path: Path) -> None:
+    source = tmp_path / "source.jsonl"
+    good = '{"id": "1", "text": "Anna ran.", "spans": []}\n'
+    settings = build_settings | {"source": {"path": str(source), "language": "en"}}
+    rejects = Path(settings["output"]) / "rejects" / "train.jsonl"
+
+    def read(text: str, on_error: str) -> bool:
+        source.write_text(text, encoding="utf-8")
+        build(parse_config(settings | {"on_error": on_error}))
+        return rejects.exists()
+
+    assert read(good + "{}\n", "skip")
+    assert not read(good, "raise")
+    assert read(good + "{}\n", "skip")
+    before = rejects.read_bytes()
+    with pytest.raises(DataError):
+        read(good + "{}\n", "raise")
+    assert rejects.read_bytes() == before  # it belongs to the dataset, which is as it was
+    assert not read(good, "skip")
+    rejects.write_bytes(before)  # of a version that left it
+    assert not read(good, "skip")

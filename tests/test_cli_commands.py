@@ -208,3 +208,44 @@ def test_bars_appear_on_a_terminal_and_go_when_done(config: Path) -> None:
     text = seen.decode()
     assert process.returncode == 0
     assert "de: translating" in text and "30/30" in text and "rows in" in text
+
+
+def test_a_language_without_a_row_is_not_told_to_be_loaded(run: Run, config: Path) -> None:
+    far_off = "filters={length_ratio: {lowest: 50, highest: 99, shortest: 1, on_fail: drop_example}}"
+    code, out, _ = run("build", str(config), "--limit", "9", "--set", far_off)
+    assert code == 0
+    assert "no row was kept, so not in the dataset: de, es" in out and "load_dataset" not in out
+    code, out, _ = run("build", str(config), "--limit", "9", "--set", "targets=[de]")
+    assert code == 0 and "no row was kept" not in out and "load_dataset" in out
+
+
+@pytest.mark.parametrize("command", ["build", "plan"])
+@pytest.mark.parametrize("languages", ["", " , "])
+def test_no_language_at_all_is_a_mistake(run: Run, config: Path, command: str, languages: str) -> None:
+    code, _, err = run(command, str(config), "--languages", languages)
+    assert code == 2
+    assert err == "spanferry: --languages: found nothing, expected some of de, es; or leave it out for all\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (("memory", "prune", "memory.sqlite", "--model", ""), "--model"),
+        (("memory", "export", "memory.sqlite", "--output", "out.jsonl", "--model", " "), "--model"),
+        (("publish", "out", "--repo", ""), "--repo"),
+        (("publish", "out", "--dry-run", "--license", ""), "--license"),
+        (("publish", "out", "--repo", "a/b", "--tag", ""), "--tag"),
+        (("predict", "a.jsonl", "p.jsonl", "--language", "en", "--predictor", "spacy", "--model", ""), "--model"),
+        (
+            (
+                "models", "priors", "--data", "a.tsv", "--output", "p", "--source-language", "en", "--target-language",
+                "de", "--corpora", "",
+            ),
+            "--corpora",
+        ),
+    ],
+)  # fmt: skip
+def test_an_option_without_a_value_is_no_condition(run: Run, arguments: tuple[str, ...], option: str) -> None:
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert err == f"spanferry: {option}: found nothing, expected a value; give one, or leave the option out\n"

@@ -14,7 +14,7 @@ from spanferry.alignment.fake import FakeAligner
 from spanferry.data.errors import ConfigError
 from spanferry.data.example import Span
 from spanferry.projection.base import Projection, Projector, Reason, TranslatedText, Vote
-from spanferry.projection.cascade import CascadeProjector, EnsembleProjector, Step
+from spanferry.projection.cascade import DEFAULT_STEPS, CascadeProjector, EnsembleProjector, Step
 from spanferry.projection.registry import Aligners, load_projector
 from spanferry.translation.fake_scorer import FakePrefixScorer
 
@@ -297,3 +297,9 @@ def test_the_fingerprint_changes_with_every_rule(change: str) -> None:
 
     different: Mapping[str, Any] = {"accept": 0.8, "name": "x", "agree": 3, "combine": "first", "order": True}
     assert make(**{change: different[change]}) != make()
+
+
+def test_an_ensemble_works_with_its_own_steps() -> None:
+    made = load_projector("ensemble", Aligners("fake"))
+    assert isinstance(made, EnsembleProjector)
+    assert [(step.name, step.accept) for step in made.steps] == [(step["method"], None) for step in DEFAULT_STEPS]

@@ -305,7 +305,7 @@ def test_answers_come_home(settings: Settings, tmp_path: Path) -> None:
     }
     settings |= {"task": "question-answering"}
     settings["source"] = {"path": str(write(tmp_path / "qa.jsonl", [row])), "languages": ["de"]}
-    with pytest.raises(BuildError, match="wait for predictions"):
+    with pytest.raises(BuildError, match=r"wait for predictions.* Add answers to each row"):
         run(settings)
     [asked] = lines(tmp_path / "out" / "to-predict.jsonl")
     answer = {"text": ["Cologne"], "answer_start": [asked["context"].index("Cologne")]}
