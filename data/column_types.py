@@ -80,12 +80,23 @@ class ColumnTypes:
         wider: dict[str, _Type] = {}
         for name, value in row.items():
             known = self._types.get(name)
-            if value is None or (known is type(value) and known is not int):  # most values, at little cost
-                continue
-            found = _merged(known, _type_of(value, name), value, name)
-            if found != known:
-                wider[name] = found
+            if not _holds(known, value):
+                wider[name] = _merged(known, _type_of(value, name), value, name)
         self._types |= wider
+
+
+def _holds(known: _Type, value: Any) -> bool:
+    """Tell whether a value fits as it is, as most do: at little cost, which every row has to bear."""
+    if value is None:
+        return True
+    kind = type(value)
+    if kind is int:
+        return (known is int or known is float) and -_EXACT <= value <= _EXACT
+    if isinstance(known, _List):
+        return kind is list and all(_holds(known.item, each) for each in value)
+    if isinstance(known, _Object):
+        return kind is dict and all(key in known.keys and _holds(known.keys[key], each) for key, each in value.items())
+    return known is kind
 
 
 def _type_of(value: Any, where: str) -> _Type:

@@ -98,7 +98,8 @@ def read_examples(
         split, config, revision: which part of a dataset (folder or hub).
         encoding, separator, quotes: of text files; see `read_conll` and `read_csv`.
         table: whether labels and meta are to become columns of a table (Parquet): a row with a value of another type
-            than the rows before have there is then a bad one.
+            than the rows before have there is then a bad one, and so is one with a label that the source's own list of
+            names does not have.
         on_error: ``"raise"`` stops at the first bad row. ``"skip"`` writes it to ``rejects`` and goes on; a CoNLL
             sentence is skipped whole.
         rejects: JSONL file of bad rows: source, line or row, problem, hint, and the row as it was found.
@@ -223,9 +224,9 @@ def _examples(
                 example = task.to_example(row, reading, make_id=identities.make)
                 if schema is not None:
                     schema.check(example)
-                if reading.labelled:
-                    report.declared.check(example)
                 if types is not None:
+                    if reading.labelled:
+                        _check_declared(report.declared, example)
                     types.add({**(example.labels if reading.labelled else {}), **example.meta})
                 identities.check(example.id)
             except DataError as error:
@@ -245,6 +246,14 @@ def _examples(
         raise DataError(f"all rows are bad; the first: {first_problem}", path=report.source)
     if not count:
         raise _empty(report.source)
+
+
+def _check_declared(declared: Schema, example: Example) -> None:
+    try:
+        declared.check(example)
+    except DataError as error:
+        hint = "the source's own names say so: those of `names`, of a ClassLabel, or of the file of types beside it"
+        raise DataError(error.problem, hint=hint) from None
 
 
 def _placed(error: DataError, record: Record, source: str) -> DataError:

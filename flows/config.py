@@ -66,7 +66,8 @@ class ReadingSettings(Settings):
         default_factory=dict, description="role -> column, where the usual names do not fit: {text: sentence, id: null}"
     )
     names: dict[str, list[str]] = Field(
-        default_factory=dict, description="label names in order, for columns of numbers: {ner_tags: [O, B-PER, I-PER]}"
+        default_factory=dict,
+        description="label names in order, for columns of numbers: {ner_tags: [O, B-PER], spans.label: [PER]}",
     )
     scheme: str = Field("IOB2", description="chunk scheme of tags: IOB1, IOB2, BIOES, ...")
     repair: bool = Field(False, description="read tags that break their scheme as conlleval does")
