@@ -80,7 +80,7 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> RawConfig:
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(f"{path}: no such file; `spanferry init ner` writes one to start from") from None
     except IsADirectoryError:
         raise ConfigError(f"{path}: found a folder, expected a YAML file") from None

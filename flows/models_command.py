@@ -19,10 +19,13 @@ RecipePath = Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="The run
 @models.command()
 def train(recipe: RecipePath) -> None:
     """Train from scratch, or fine-tune a checkpoint for markers. Stopped, the same command goes on where it stood."""
+    from spanferry.data.outputs import check_output
     from spanferry.translation.recipe import TrainRecipe
     from spanferry.translation.train import train as run
 
-    print(run(TrainRecipe.read(recipe)))
+    settings = TrainRecipe.read(recipe)
+    check_output(settings.output, folder=True)
+    print(run(settings))
 
 
 @models.command()
@@ -30,8 +33,11 @@ def train_aligner(recipe: RecipePath) -> None:
     """Teach a model's encoder to align, by an adapter. Stopped, the same command goes on where it stood."""
     from spanferry.alignment.adapter_recipe import AdapterRecipe
     from spanferry.alignment.adapter_training import train_adapter
+    from spanferry.data.outputs import check_output
 
-    print(train_adapter(AdapterRecipe.read(recipe)))
+    settings = AdapterRecipe.read(recipe)
+    check_output(settings.output, folder=True)
+    print(train_adapter(settings))
 
 
 @models.command()

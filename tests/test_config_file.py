@@ -139,6 +139,9 @@ def test_a_file_of_another_kind_is_refused(write: Any, text: str, message: str) 
 def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nope\.yaml: no such file; `spanferry init ner`"):
         load_config(tmp_path / "nope.yaml")
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"nope\.yaml: no such file"):
+        load_config(tmp_path / "file" / "nope.yaml")
     with pytest.raises(ConfigError, match="found a folder"):
         load_config(tmp_path)
     (tmp_path / "latin.yaml").write_bytes(b"task: n\xe9r")

@@ -16,6 +16,13 @@ from spanferry.data.formats import check_output, replacing
 from spanferry.flows import cli
 
 ROW = '{"id": "1", "text": "Anna ran.", "spans": [[0, 4, "PER"]]}\n'
+RECIPE = """\
+name: x
+output: FILE/run
+data: [{path: gold.jsonl, source_language: en, target_language: de, quotas: {c: [{pairs: 1}]}}]
+model: {languages: [en, de]}
+optimizer: {learning_rate: 0.1, max_steps: 1}
+"""
 Refused = Callable[..., str]
 
 
@@ -26,6 +33,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     for name in ("gold.jsonl", "FILE", "p.jsonl"):
         Path(name).write_text(ROW, encoding="utf-8")
     Path("FOLDER").mkdir()
+    Path("recipe.yaml").write_text(RECIPE, encoding="utf-8")
 
     def refused(*arguments: object) -> str:
         monkeypatch.setattr(sys, "argv", ["spanferry", *map(str, arguments)])
@@ -55,6 +63,9 @@ PREDICT = ("--language", "en", "--predictor", "file", "--set", "path=p.jsonl")
         (("ensemble", "p.jsonl", "FILE", "-o", "."), ".: is a folder"),
         (("models", "train-tagger", "gold.jsonl", "FILE", "--language", "en"), "FILE: is a file, expected a folder to"),
         (("models", "train-tagger", "gold.jsonl", "FILE/x", "--language", "en"), "FILE/x: cannot be written"),
+        (("models", "train-tagger", "gold.jsonl", "", "--language", "en"), "found nothing, expected a folder to write"),
+        (("models", "train", "recipe.yaml"), "FILE/run: cannot be written (Not a directory)"),
+        (("models", "export", "recipe.yaml", "FILE"), "FILE: is a file, expected a folder to write"),
         (
             (
                 "models", "priors", "--data", "FILE", "--output", "FILE", "--source-language", "en",

@@ -145,6 +145,17 @@ def test_a_recipe_that_is_none(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+def test_an_export_replaces_a_model_and_nothing_else(tmp_path: Path, corpus: Path) -> None:
+    recipe = read(tmp_path, settings(corpus))
+    folder = tmp_path / "home"
+    folder.mkdir()
+    for name in ("README.md", "thesis.tex"):
+        (folder / name).touch()
+    with pytest.raises(ConfigError, match=r"home: found thesis\.tex and no model, expected an empty folder"):
+        training.export_checkpoint(recipe, tmp_path / "none", folder)
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "thesis.tex"]
+
+
 def test_the_vocabulary_keeps_signs_apart_and_loses_no_character(tmp_path: Path) -> None:
     texts = ["Die Brücke kostet [viel] Geld.", "¿Dónde está el niño?", "<a>x</a> in 1999!"] * 50
     train_tokenizer(texts, vocabulary=900, languages=["eng_Latn", "deu_Latn"]).save_pretrained(str(tmp_path))

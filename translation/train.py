@@ -32,6 +32,9 @@ from spanferry.translation.training_loop import TimeBudget, TranslationTrainer, 
 
 _log = logging.getLogger(__name__)
 
+_KEPT = frozenset({".md", ".yaml"})
+"""Endings of what an export leaves in its folder: a card, a recipe."""
+
 
 def train(recipe: TrainRecipe) -> Path:
     """Run a recipe and return the folder of the finished model, `recipe.output / "model"`.
@@ -196,7 +199,17 @@ def _decoder_start(config: Any) -> int:
 
 
 def export_checkpoint(recipe: TrainRecipe, checkpoint: Path, folder: Path | None = None) -> Path:
-    """Export a checkpoint of a run that is still going on, to try it."""
+    """Export a checkpoint of a run that is still going on, to try it.
+
+    Raises:
+        ConfigError: the folder holds other things than a model.
+    """
+    if folder is not None and folder.is_dir():
+        there = sorted(path.name for path in folder.iterdir() if path.suffix not in _KEPT)
+        if there and "config.json" not in there:  # all of it would go
+            raise ConfigError(
+                f"{folder}: found {there[0]} and no model, expected an empty folder or a model to replace; name another"
+            )
     return export(AutoModelForSeq2SeqLM.from_pretrained(str(checkpoint), dtype=torch.float32), recipe, folder)
 
 
@@ -246,7 +259,7 @@ def _replace_folder(folder: Path, write: Callable[[Path], None]) -> Path:
     write(draft)
     if folder.exists():
         for kept in folder.iterdir():
-            if kept.suffix in (".md", ".yaml"):
+            if kept.suffix in _KEPT:
                 shutil.copy2(kept, draft / kept.name)
         folder.rename(old)
     draft.rename(folder)
