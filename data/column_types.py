@@ -150,7 +150,7 @@ def _merged(known: _Type, found: _Type, value: Any, where: str, before: str = "t
 
 def _name(kind: _Type) -> str:
     if isinstance(kind, _Wide):
-        return f"a whole number (some beyond {_EXACT}, which no fraction goes with)"
+        return "a whole number beyond 2**53, where fractions are not exact"
     if isinstance(kind, _List):
         return "a list"
     if isinstance(kind, _Object):
