@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +25,7 @@ from spanferry.alignment.tokens import from_words, split_on_space, tokenize
 from spanferry.data.errors import ConfigError, LanguageError, ModelError
 from spanferry.translation.ct2 import CTranslate2Translator, load_ctranslate2
 from spanferry.translation.families import load_tokenizer
+from spanferry.translation.subwords import Subwords
 
 FAMILIES = ["nllb", "m2m100", "mbart50", "marian"]
 ENCODERS = [*FAMILIES, "t5"]
@@ -109,12 +111,17 @@ def test_a_checkpoint_names_the_state_that_aligns(
     assert links[0] == links[1] != links[2]
 
 
+@cache
+def subwords_of(folder: Path) -> Subwords:
+    return load_tokenizer(folder).subwords
+
+
 @pytest.mark.parametrize("family", ENCODERS)
 @given(text=st.text("abc東e\u0301ﬁ😀 .\u3000-'", max_size=12))
 def test_every_token_has_its_subwords_whatever_the_text(
     tiny_checkpoint: Callable[[str], Path], family: str, text: str
 ) -> None:
-    subwords = load_tokenizer(tiny_checkpoint(family)).subwords
+    subwords = subwords_of(tiny_checkpoint(family))
     tokens = split_on_space(text).tokens
     [(pieces, offsets)] = subwords.encode_with_offsets([text])
     assert pieces == subwords.encode([text])[0]
