@@ -30,7 +30,7 @@ def check_output(path: str | Path, inputs: Iterable[str | Path | None] = (), *, 
     if path == "":  # an unset variable of a shell; as a path it would be the folder that one is in
         raise ConfigError(f"the output: found nothing, expected a {'folder' if folder else 'file'} to write; name one")
     path = Path(path)
-    refuse_other_kind(path, folder=folder)
+    _check_kind(path, folder=folder)
     try:
         nearest = next(each for each in path.absolute().parents if each.exists())
         with TemporaryFile(dir=nearest):
@@ -42,12 +42,8 @@ def check_output(path: str | Path, inputs: Iterable[str | Path | None] = (), *, 
             _check_input(path, Path(each), folder=folder)
 
 
-def refuse_other_kind(path: Path, *, folder: bool) -> None:
-    """Refuse to write a file in the place of a folder, or of a device, and a folder in that of a file.
-
-    Raises:
-        ConfigError: that lies there.
-    """
+def _check_kind(path: Path, *, folder: bool) -> None:
+    """Refuse to write a file in the place of a folder, or of a device, and a folder in that of a file."""
     if not path.exists() or (path.is_dir() if folder else path.is_file()):
         return
     found = "a folder" if path.is_dir() else "a file" if folder else "no plain file"

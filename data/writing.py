@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -13,10 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from spanferry.data.conll import write_conll
-from spanferry.data.errors import ConfigError, DataError
+from spanferry.data.errors import DataError
 from spanferry.data.example import Example
 from spanferry.data.hf import save_datasets
-from spanferry.data.outputs import refuse_other_kind
 from spanferry.data.parquet import TableTypes, with_known_labels, write_parquet
 from spanferry.data.rows import write_csv, write_jsonl
 from spanferry.data.schema import Schema
@@ -158,18 +158,14 @@ def replacing(path: Path) -> Iterator[Path]:
     is removed right before the new one takes its place.
 
     Raises:
-        ConfigError: a folder is where the file is to go, a file where the folder is, or one on the way there.
+        OSError: it cannot be written; `check_output` says so before the work, and in the words of the command line.
     """
     if not path.name:  # the folder that one is in; it has no name to put a dot before
-        refuse_other_kind(path, folder=False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise ConfigError(f"{path}: cannot be written, a file is in the place of a folder; name another") from None
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
-        refuse_other_kind(path, folder=temporary.is_dir())
         if temporary.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
