@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from spanferry.data.detokenize import locate
-from spanferry.data.errors import ConfigError, DataError
+from spanferry.data.errors import ConfigError, DataError, shortened
 from spanferry.data.records import Line, Record, read_lines
 from spanferry.data.spans import Scheme, tags_to_spans
 
@@ -170,7 +170,7 @@ def _guess(
         tags = next((column for column in free if _holds_tags([t for _, t in tables], column)), None)
     if tags is None and labelled:
         raise DataError(
-            f"no column holds tags (O, B-LABEL, I-LABEL ...) in {_short(first.text)}",
+            f"no column holds tags (O, B-LABEL, I-LABEL ...) in {shortened(first.text)}",
             path=path,
             line=first.number,
             hint="say which columns they are, from 0: columns: {tokens: 0, tags: 3}",
@@ -182,7 +182,7 @@ def _guess(
     tokens = places.get("tokens", next((column for column in rest if column != index), None))
     if tokens is None:
         raise DataError(
-            f"no column is left for the tokens in {_short(first.text)}",
+            f"no column is left for the tokens in {shortened(first.text)}",
             path=path,
             line=first.number,
             hint="say which columns they are, from 0: columns: {tokens: 0, tags: 1}",
@@ -277,7 +277,7 @@ def _row(lines: Sequence[Line], layout: Columns, labels: Sequence[str]) -> tuple
         found = layout.split(line.text)
         if len(found) != layout.width:
             raise DataError(
-                f"found {len(found)} columns in {_short(line.text)}: expected {layout.width}, as in the first sentence",
+                f"found {len(found)} columns in {shortened(line.text)}: expected {layout.width}, as in the first sentence",
                 line=line.number,
                 hint="set the separator if columns may hold blanks; separate sentences by an empty line",
             )
@@ -317,7 +317,7 @@ def _extra(value: str | None, line: int) -> dict[str, Any]:
     except ValueError as error:
         raise DataError(f"broken JSON in the comment '# {_EXTRA} =': {error}", line=line) from None
     if not isinstance(extra, dict):
-        raise DataError(f"the comment '# {_EXTRA} =' holds {_short(value)}: expected a JSON object", line=line)
+        raise DataError(f"the comment '# {_EXTRA} =' holds {shortened(value)}: expected a JSON object", line=line)
     return extra
 
 
@@ -385,7 +385,3 @@ def _fits(cell: str, separator: str) -> bool:
     if separator == " ":
         return bool(cell) and not set(" \t\n\r") & set(cell)
     return not set("\t\n\r") & set(cell)
-
-
-def _short(text: str) -> str:
-    return repr(text) if len(text) <= 60 else f"{text[:57]!r}..."

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from spanferry.data.errors import ConfigError, DataError
+from spanferry.data.errors import ConfigError, DataError, shortened
 from spanferry.data.records import Line, Record, has_surrogate, read_lines
 
 # Columns of a CSV file whose cells hold JSON, when they look like it: what else is in a cell is text.
@@ -41,7 +41,7 @@ def _json_row(line: Line) -> Mapping[str, Any]:
         what = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
         hint = "each line must be one whole JSON object"
         hint += f"; {as_lines}" if one_list else ""
-        raise DataError(f"broken JSON: {what}, in {_short(line.text)}", hint=hint) from None
+        raise DataError(f"broken JSON: {what}, in {shortened(line.text)}", hint=hint) from None
     if not isinstance(row, dict):
         problem = f"found a JSON {_json_name(row)}: expected one object a line, in braces"
         raise DataError(problem, hint=as_lines if one_list else None)
@@ -162,7 +162,7 @@ def _table_record(
         try:
             row[name] = json.loads(row[name]) if row[name] else None
         except ValueError:
-            problem = f"column {name!r} is {_short(row[name])}: expected JSON"
+            problem = f"column {name!r} is {shortened(row[name])}: expected JSON"
             return Record(raw=cells, error=DataError(problem), line=line)
     return Record(raw=cells, row=row, line=line)
 
@@ -206,11 +206,6 @@ def json_default(value: Any) -> str:
     if isinstance(value, datetime.date | datetime.time):
         return value.isoformat()
     raise DataError(
-        f"a value of type {type(value).__name__} cannot be written as JSON: {_short(value)}",
+        f"a value of type {type(value).__name__} cannot be written as JSON: {shortened(value)}",
         hint="write Parquet, or leave the column out of the source",
     )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

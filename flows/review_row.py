@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from spanferry.data.errors import DataError, did_you_mean
+from spanferry.data.errors import DataError, did_you_mean, shortened
 from spanferry.data.example import Example, Span
 from spanferry.data.inline import from_inline
 from spanferry.data.spreadsheet import SheetRow
@@ -124,7 +124,7 @@ def _read(row: SheetRow, column: str, field: str) -> tuple[str, tuple[Span, ...]
 
 def _require_same(column: str, found: str, expected: str, hint: str) -> None:
     if found != expected:
-        raise DataError(f"{column}: found {_short(found)}, expected {_short(expected)}, as in the build", hint=hint)
+        raise DataError(f"{column}: found {shortened(found)}, expected {shortened(expected)}, as in the build", hint=hint)
 
 
 def _require_no_more(task: Task, row: SheetRow, outcome: Mapping[str, Any]) -> None:
@@ -132,7 +132,7 @@ def _require_no_more(task: Task, row: SheetRow, outcome: Mapping[str, Any]) -> N
     own = {column for name in outcome["source"] for column in text_columns(task, name)}
     for column, text in row.cells.items():
         if column.startswith(("source_", "target_")) and column not in own and text.strip():
-            raise DataError(f"{column}: found {_short(text)}, expected nothing: the example has no such text")
+            raise DataError(f"{column}: found {shortened(text)}, expected nothing: the example has no such text")
 
 
 def _label(column: str, found: str, machine: Label, known: Mapping[str, Label]) -> Label:
@@ -147,7 +147,3 @@ def _label(column: str, found: str, machine: Label, known: Mapping[str, Label]) 
         except ValueError:
             raise DataError(f"{column}: found {found!r}, expected a number") from None
     raise DataError(f"{column}: found label {found!r}; {did_you_mean(found, known)}")
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")

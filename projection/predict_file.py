@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from spanferry.data.errors import DataError
+from spanferry.data.errors import DataError, shortened
 from spanferry.data.example import Example
 from spanferry.data.formats import read_examples
 from spanferry.data.sidecar import features_path
@@ -173,5 +173,4 @@ def _digest(known: Mapping[str, Prediction]) -> str:
 
 
 def _shown(row: Example) -> str:
-    text = " / ".join(row.fields.values())
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+    return shortened(" / ".join(row.fields.values()))
