@@ -277,7 +277,8 @@ def _row(lines: Sequence[Line], layout: Columns, labels: Sequence[str]) -> tuple
         found = layout.split(line.text)
         if len(found) != layout.width:
             raise DataError(
-                f"found {len(found)} columns in {shortened(line.text)}: expected {layout.width}, as in the first sentence",
+                f"found {len(found)} columns in {shortened(line.text)}: expected {layout.width}, as in the first "
+                "sentence",
                 line=line.number,
                 hint="set the separator if columns may hold blanks; separate sentences by an empty line",
             )

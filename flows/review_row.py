@@ -124,7 +124,8 @@ def _read(row: SheetRow, column: str, field: str) -> tuple[str, tuple[Span, ...]
 
 def _require_same(column: str, found: str, expected: str, hint: str) -> None:
     if found != expected:
-        raise DataError(f"{column}: found {shortened(found)}, expected {shortened(expected)}, as in the build", hint=hint)
+        there = shortened(expected)
+        raise DataError(f"{column}: found {shortened(found)}, expected {there}, as in the build", hint=hint)
 
 
 def _require_no_more(task: Task, row: SheetRow, outcome: Mapping[str, Any]) -> None:
