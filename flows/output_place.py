@@ -58,12 +58,10 @@ def _written(config: AnyConfig) -> Iterator[tuple[list[str], Path]]:
 
 
 def _folders_read(config: AnyConfig) -> Iterator[Path]:
-    from spanferry.flows.config import BuildConfig
-
-    if isinstance(config, BuildConfig):
-        sources = [config.source]
-    else:
+    if config.direction == "translate-test":
         sources = [config.source.of(name) for name in config.datasets]
+    else:
+        sources = [config.source]
     for source in sources:
         for path in source.path.values() if isinstance(source.path, dict) else (source.path,):
             if Path(path).is_dir():
