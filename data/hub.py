@@ -249,9 +249,10 @@ class Hub:
             self._retried(
                 lambda: self._api.create_tag(repo, tag=tag, revision=commit, repo_type="dataset", exist_ok=True)
             )
-        if (on := self._tags(repo).get(tag)) != commit:
+        on = self._tags(repo).get(tag, commit)  # one that is not listed yet was put there a moment ago
+        if on != commit:
             raise BuildError(
-                f"{repo}: commit {commit[:8]} was published, but somebody else put the tag {tag} on {(on or '')[:8]} "
+                f"{repo}: commit {commit[:8]} was published, but somebody else put the tag {tag} on {on[:8]} "
                 "meanwhile; publish again with another --tag"
             )
 
